@@ -1,0 +1,47 @@
+"""netgain: measure, prove and control how strongly a network's output can react to its input.
+
+The names below load on first use, so that `import netgain` stays cheap.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netgain.activations.table import activation as activation
+    from netgain.certification.audit import audit as audit
+    from netgain.certification.certify import certify as certify
+    from netgain.core.norms import Norm as Norm
+    from netgain.core.results import Bound as Bound
+    from netgain.core.results import Enclosure as Enclosure
+    from netgain.core.results import Estimate as Estimate
+    from netgain.gain.lipschitz import lipschitz as lipschitz
+    from netgain.gain.opnorm import opnorm as opnorm
+    from netgain.network.graph import Network as Network
+    from netgain.network.read.read import read as read
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "activation": "netgain.activations.table",
+    "audit": "netgain.certification.audit",
+    "certify": "netgain.certification.certify",
+    "Norm": "netgain.core.norms",
+    "Bound": "netgain.core.results",
+    "Enclosure": "netgain.core.results",
+    "Estimate": "netgain.core.results",
+    "lipschitz": "netgain.gain.lipschitz",
+    "opnorm": "netgain.gain.opnorm",
+    "Network": "netgain.network.graph",
+    "read": "netgain.network.read.read",
+}
+__all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'netgain' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

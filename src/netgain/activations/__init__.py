@@ -1,0 +1,1 @@
+"""Scalar activations: slope and value ranges, one family a file."""

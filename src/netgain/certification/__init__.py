@@ -1,0 +1,1 @@
+"""Certified radii, certified accuracy, attacks, and the audit that joins them."""

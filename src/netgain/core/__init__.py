@@ -1,0 +1,1 @@
+"""What everything stands on: norms, rounding, results, errors. Knows nothing of networks."""

@@ -1,0 +1,1 @@
+"""The data contract: loaders, checksums, known data sets."""

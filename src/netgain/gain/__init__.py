@@ -1,0 +1,1 @@
+"""Bounds of the gain of a whole network, one method a file."""

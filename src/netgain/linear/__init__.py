@@ -1,0 +1,1 @@
+"""Linear maps: dense, convolution, diagonal, selection, separable, chain; one a file."""

@@ -1,0 +1,1 @@
+"""The network graph: node kinds, reading, folding, checks."""

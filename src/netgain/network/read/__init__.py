@@ -1,0 +1,1 @@
+"""Readers: torch modules and .pt2 files, ONNX files, checkpoints."""

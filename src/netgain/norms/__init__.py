@@ -1,0 +1,1 @@
+"""Rigorous operator norms of linear maps, one method a file."""

@@ -1,0 +1,1 @@
+"""What is known at each node: values with error bounds."""

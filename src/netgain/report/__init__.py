@@ -1,0 +1,1 @@
+"""Records rendered to terminal, JSON, SVG and HTML."""

@@ -1,0 +1,1 @@
+"""Vector functions: softmax, normalization, max-pooling, sorting; one family a file."""
