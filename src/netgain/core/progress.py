@@ -1,0 +1,10 @@
+"""How long computations tell what they are doing, without knowing who listens."""
+
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total): "layer norms", 3, 12. Calls are cheap and may be frequent."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
