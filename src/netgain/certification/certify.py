@@ -31,7 +31,7 @@ class CertifyOptions:
         attack: the attack for the other side; None for none.
         subset: how many inputs are attacked, chosen at random by `seed`; None for all.
         seconds: time limit of the bounds.
-        seed: of the subset and the attack.
+        seed: of the choice of the subset, and of the ascent behind the lower bound.
     """
 
     epsilon: tuple[float, ...] = ()
@@ -244,8 +244,7 @@ def _attack(
             inputs[indices].double(),
             result.labels[indices],
             Ball(analysis.norm, epsilon),
-            seed=options.seed,
-            progress=progress,
+            progress,
         )
         broken = broken | ~standing
         found[epsilon] = Attacked(epsilon=epsilon, indices=indices, survived=~broken)

@@ -1,4 +1,4 @@
-"""The data contract: inputs in raw units, class labels, a checksum. Loading overruns no memory and unpickles nothing."""
+"""The data contract: inputs in raw units, class labels, a checksum. Loading unpickles nothing."""
 
 import dataclasses
 import hashlib

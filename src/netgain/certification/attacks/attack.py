@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from netgain.core.norms import Norm
-from netgain.core.progress import Progress
+from netgain.core.progress import Progress, silent
 from netgain.core.rounding import UNIT_ROUNDOFF, norm_upper, tensor_down, tensor_up
 from netgain.network.graph import Network
 from netgain.propagate.evaluate import evaluate
@@ -53,7 +53,6 @@ class AbstractAttack(abc.ABC):
         x: Float[Tensor, "batch *shape"],
         labels: Int[Tensor, " batch"],
         ball: Ball,
-        seed: int,
         progress: Progress,
     ) -> Float[Tensor, "candidates batch *shape"]:
         """Candidate inputs, several for each row of x."""
@@ -121,9 +120,7 @@ def survivors(
     x: Float[Tensor, "batch *shape"],
     labels: Int[Tensor, " batch"],
     ball: Ball,
-    *,
-    seed: int = 0,
-    progress: Progress,
+    progress: Progress = silent,
 ) -> Bool[Tensor, " batch"]:
     """Which inputs are classified correctly and resist the attack.
 
@@ -137,7 +134,6 @@ def survivors(
         x: inputs in float64.
         labels: their classes.
         ball: norm and radius.
-        seed: of the search.
         progress: told how far the search is.
     """
     alive = network(x).reshape(len(x), -1)
@@ -145,7 +141,7 @@ def survivors(
     open_ = alive.nonzero()[:, 0]
     if len(open_) == 0:
         return alive
-    for candidate in attack.search(network, x[open_], labels[open_], ball, seed, progress):
+    for candidate in attack.search(network, x[open_], labels[open_], ball, progress):
         broken = misclassified(network, inside(x[open_], candidate, ball), labels[open_])
         alive[open_[broken]] = False
     return alive

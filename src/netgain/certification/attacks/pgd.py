@@ -26,6 +26,7 @@ class PGD(AbstractAttack):
         starts: how many starts.
         stride: step length in units of epsilon / steps.
         batch: inputs attacked at once.
+        seed: of the random starts.
 
     Cost:
         steps * starts forward and backward passes in float32 for each input that resists.
@@ -38,6 +39,7 @@ class PGD(AbstractAttack):
     starts: int = 2
     stride: float = 2.5
     batch: int = 128
+    seed: int = 0
 
     def __str__(self) -> str:
         return f"PGD, {self.steps} steps, {self.starts} starts"
@@ -48,11 +50,10 @@ class PGD(AbstractAttack):
         x: Float[Tensor, "batch *shape"],
         labels: Int[Tensor, " batch"],
         ball: Ball,
-        seed: int,
         progress: Progress,
     ) -> Float[Tensor, "candidates batch *shape"]:
         """The best point of each start."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(self.seed)
         found = x.float().expand(self.starts, *x.shape).clone()
         total = self.starts * len(x)
         alive = torch.ones(len(x), dtype=torch.bool)
@@ -104,7 +105,7 @@ def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def _steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """The direction of unit norm along which the loss rises fastest (for l1: spread over the largest 1 % of entries)."""
+    """The unit direction along which the loss rises fastest (for l1: spread over the largest 1 % of entries)."""
     flat = gradient.reshape(len(gradient), -1)
     if norm is Norm.LINF:
         direction = flat.sign()
