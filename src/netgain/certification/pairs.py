@@ -17,7 +17,7 @@ def pair_gains(analysis: Analysis) -> Float[Tensor, "classes classes"]:
 
     |f_i(x) - f_i(y) - f_j(x) + f_j(y)| <= gain_ij ||x - y||_p, as the least of
     ||e_i - e_j||_q G (q the dual norm, G the gain of all logits) and, where the logits are w_k h(x) + b_k,
-    ||(w_i - w_j) / s||_q G_s, with ||diag(s) (h(x) - h(y))||_p <= G_s ||x - y||_p, for each method that gave such a tail.
+    ||(w_i - w_j) / s||_q G_s, with ||diag(s) (h(x) - h(y))||_p <= G_s ||x - y||_p, for each method with such a tail.
     For a single score f the one entry is the gain of f.
 
     Args:
