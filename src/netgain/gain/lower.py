@@ -1,0 +1,159 @@
+"""Lower bounds of the Lipschitz constant: found by ascent, proved by a difference quotient."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from netgain.core.norms import Norm
+from netgain.core.results import Bound, Side
+from netgain.core.rounding import UNIT_ROUNDOFF, norm_lower, norm_upper, tensor_down, tensor_up
+from netgain.gain.search import Candidates, Climb, direction
+from netgain.network.graph import Affine, Network
+from netgain.propagate.evaluate import evaluate
+
+_WORK = 2e10  # multiplications that the search may spend where no time limit is given
+_STEPS_LEAST = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ascent:
+    """Ascent on the Jacobian norm from several starts, then a proved difference quotient along the best directions.
+
+    For any two points L >= ||f(x) - f(y)|| / ||x - y||. The search only proposes x and y; what is reported is the
+    quotient with the evaluation error of both outputs taken off, so a slope that automatic differentiation reports at
+    a kink, but that the function does not have, cannot enter.
+
+    Guarantee:
+        Lower bound of the global Lipschitz constant, rounded down; 0 where the evaluation error swallows everything.
+
+    Attributes:
+        restarts: starting points; fewer for networks too large for the work allowed.
+        steps: ascent steps from each; fewer for networks too large for the work allowed.
+        seconds: time limit of the search; None for a limit on arithmetic instead, which gives the same result on
+            every machine for one seed.
+        proved: how many of the best points are tried in the proof.
+
+    Cost:
+        restarts * steps * about six evaluations of the network.
+    """
+
+    restarts: int = 24
+    steps: int = 200
+    seconds: float | None = None
+    proved: int = 4
+
+    def __call__(
+        self,
+        network: Network,
+        norm: Norm,
+        seed: int = 0,
+        *,
+        starts: Float[Tensor, "batch *in"] | None = None,
+        gains: Mapping[str, float] | None = None,
+    ) -> Bound:
+        """The best lower bound found.
+
+        Args:
+            network: the network.
+            norm: the norm of inputs and outputs.
+            seed: of the random starts.
+            starts: inputs to start from as well, such as data.
+            gains: proved l2 operator norms by node, for smaller evaluation errors.
+        """
+        restarts, steps = self._effort(network)
+        generator = torch.Generator().manual_seed(seed)
+        x, v = _starts(network, norm, restarts, generator)
+        if starts is not None and starts.shape[0] > 0:
+            chosen = torch.randperm(starts.shape[0], generator=generator)[: max(1, restarts // 2)]
+            x[: len(chosen)] = starts[chosen].double()
+        deadline = None if self.seconds is None else time.monotonic() + self.seconds
+        found = Climb(steps=steps, deadline=deadline)(network, norm, x, v)
+        value = prove(network, norm, found, self.proved, gains)
+        return Bound(
+            value=value, side=Side.LOWER, quantity="Lipschitz constant", norm=norm, method="difference quotient"
+        )
+
+    def _effort(self, network: Network) -> tuple[int, int]:
+        """Restarts and steps that the work limit allows."""
+        if self.seconds is not None:
+            return self.restarts, self.steps
+        cost = 6 * sum(
+            node.kind.map.terms * node.kind.map.out_size for node in network.nodes if isinstance(node.kind, Affine)
+        )
+        restarts = max(1, min(self.restarts, int(_WORK / (max(1, cost) * _STEPS_LEAST))))
+        return restarts, max(_STEPS_LEAST, min(self.steps, int(_WORK / (max(1, cost) * restarts))))
+
+
+def _starts(network: Network, norm: Norm, restarts: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random inputs at sizes from 0.1 to 100, and random directions."""
+    shape = (restarts, *network.input_shape)
+    size = 10.0 ** torch.linspace(-1, 2, restarts, dtype=torch.float64).reshape(-1, *([1] * len(network.input_shape)))
+    x = torch.randn(shape, generator=generator, dtype=torch.float64) * size
+    v = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return x, v if norm is Norm.L1 else direction(v, norm)
+
+
+@torch.no_grad()
+def prove(
+    network: Network, norm: Norm, found: Candidates, count: int = 4, gains: Mapping[str, float] | None = None
+) -> float:
+    """The greatest proved difference quotient over a ladder of steps along the best directions.
+
+    With a, b = x +- h v / 2 as stored, |value(a) - f(a)| <= e_a and so for b,
+
+        L >= (||value(a) - value(b)|| - ||e_a + e_b||) / ||a - b||,
+
+    each norm rounded to the safe side. In one linear region of a network the exact quotient does not depend on h;
+    large h makes the errors small, small h stays in the region.
+
+    Args:
+        network: the network.
+        norm: the norm of inputs and outputs.
+        found: points and directions, best first.
+        count: how many of them to try.
+        gains: proved l2 operator norms by node.
+
+    Returns:
+        A proved lower bound of the Lipschitz constant, at least 0.
+    """
+    count = min(count, found.x.shape[0])
+    if count == 0 or found.x[0].numel() == 0:
+        return 0.0
+    x, v = found.x[:count].detach(), found.v[:count].detach()
+    size = norm.of(x).clamp_min(1e-3)
+    best = 0.0
+    for exponent in range(-8, 3):
+        step = (size * 10.0**exponent / norm.of(v).clamp_min(1e-300) / 2).reshape(-1, *([1] * (x.dim() - 1)))
+        quotients = difference_quotients(network, norm, x + step * v, x - step * v, gains)
+        best = max(best, float(quotients.max()))
+    return best
+
+
+def difference_quotients(
+    network: Network, norm: Norm, a: Tensor, b: Tensor, gains: Mapping[str, float] | None = None
+) -> Float[Tensor, " batch"]:
+    """For each pair of rows a number not above ||f(a) - f(b)|| / ||a - b||, and at least 0.
+
+    Args:
+        network: the network f in real numbers.
+        norm: the norm of inputs and outputs.
+        a: float64 inputs.
+        b: as many others.
+        gains: proved l2 operator norms by node.
+    """
+    both = evaluate(network, torch.cat([a, b]), gains=gains)
+    rows = a.shape[0]
+    apart = norm_lower(both.value[:rows] - both.value[rows:], norm) * (1.0 - 4.0 * UNIT_ROUNDOFF)
+    if norm is Norm.L2:
+        error = tensor_up(both.error_l2[:rows] + both.error_l2[rows:])
+    else:
+        error = norm_upper(tensor_up(both.error[:rows] + both.error[rows:]), norm)
+    # Each difference is one rounded subtraction, so the exact one is within u of it.
+    distance = norm_upper(a - b, norm) * (1.0 + 4.0 * UNIT_ROUNDOFF)
+    quotient = tensor_down(tensor_down(apart - error) / distance)
+    sound = (distance > 0) & distance.isfinite() & apart.isfinite() & error.isfinite()
+    return torch.where(sound, quotient, 0.0).clamp_min(0.0)

@@ -1,0 +1,175 @@
+"""The search for inputs and directions in which a network stretches most. Nothing here is proved."""
+
+import dataclasses
+import math
+import time
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from netgain.activations.base import Activation
+from netgain.core.norms import Norm
+from netgain.gain.recursion import ancestors
+from netgain.network.graph import Affine, Concat, Elementwise, Network, Node, Opaque, Sum, Vector, evaluate
+
+_FINEST = 1e-6  # the smoothing at which a Jacobian counts as the network's own
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """Inputs, directions and the stretch found there, best first.
+
+    Attributes:
+        x: inputs.
+        v: directions of norm 1.
+        stretch: about ||J(x) v||; an estimate.
+    """
+
+    x: Float[Tensor, "batch *in"]
+    v: Float[Tensor, "batch *in"]
+    stretch: Float[Tensor, " batch"]
+
+
+def stretched(network: Network, x: Tensor, v: Tensor, smoothing: float) -> Tensor:
+    """About J(x) v for each row, differentiable in x and v, with kinks smoothed over a fraction of the typical size.
+
+    Values run exactly; only slopes are smoothed, so that moving a unit towards its other side changes the result and
+    the gradient in x says something for piecewise linear networks too.
+
+    Args:
+        network: the network; Opaque and Bilinear nodes are not searched.
+        x: inputs.
+        v: directions.
+        smoothing: width of the smoothing, relative to the root mean square of each node's values.
+    """
+    values, tangents = {network.input: x}, {network.input: v}
+    for node in ancestors(network):
+        inputs = [values[name] for name in node.inputs]
+        values[node.name] = evaluate(node, inputs)
+        tangents[node.name] = _tangent(node, inputs, [tangents[name] for name in node.inputs], smoothing)
+    return tangents[network.output]
+
+
+def _tangent(node: Node, inputs: list[Tensor], tangents: list[Tensor], smoothing: float) -> Tensor:
+    """The derivative of one node in the direction of the tangents."""
+    kind = node.kind
+    if isinstance(kind, Affine):
+        return kind.map.apply(tangents[0])
+    if isinstance(kind, Elementwise):
+        width = (smoothing * _typical(inputs[0])).clamp_min(1e-100)
+        return _slope(kind.activation, inputs[0], width) * tangents[0]
+    if isinstance(kind, Sum | Concat):
+        return evaluate(node, tangents)
+    if isinstance(kind, Vector | Opaque):
+        step = (smoothing * _typical(inputs[0]) / _typical(tangents[0]).clamp_min(1e-100)).clamp_min(1e-100)
+        ahead = evaluate(node, [inputs[0] + step * tangents[0]])
+        return (ahead - evaluate(node, [inputs[0] - step * tangents[0]])) / (2 * _like(step, ahead))
+    left, right = tangents
+    return evaluate(node, [left, inputs[1]]) + evaluate(node, [inputs[0], right])
+
+
+def _typical(x: Tensor) -> Tensor:
+    """The root mean square of each row, shaped to broadcast."""
+    size = x.detach().flatten(1).norm(dim=1) / math.sqrt(max(1, x[0].numel()))
+    return size.reshape(-1, *([1] * (x.dim() - 1)))
+
+
+def _like(rows: Tensor, like: Tensor) -> Tensor:
+    """One number a row, shaped to broadcast against `like`."""
+    return rows.reshape(-1, *([1] * (like.dim() - 1)))
+
+
+def _slope(activation: Activation, x: Tensor, width: Tensor) -> Tensor:
+    """The activation's slope, smoothed over `width`."""
+    if activation.positively_homogeneous:
+        one = x.new_ones(())
+        left, right = -activation.value(-one), activation.value(one)
+        return left + (right - left) * torch.sigmoid(x / width)
+    return (activation.value(x + width) - activation.value(x - width)) / (2 * width)
+
+
+def direction(gradient: Tensor, norm: Norm) -> Tensor:
+    """The v of norm 1 with the greatest inner product with each row: one step of the power method for this norm.
+
+    Args:
+        gradient: J^T times a dual vector of J v.
+        norm: the norm of inputs.
+
+    Source:
+        Boyd (1974), The power method for l^p norms.
+    """
+    if norm is Norm.LINF:
+        return torch.where(gradient < 0, -1.0, 1.0).to(gradient)
+    flat = gradient.flatten(1)
+    if norm is Norm.L2:
+        size = flat.norm(dim=1, keepdim=True)
+        return (flat / size.clamp_min(1e-300)).reshape(gradient.shape)
+    best = flat.abs().argmax(1, keepdim=True)
+    return (
+        torch
+        .zeros_like(flat)
+        .scatter(1, best, torch.where(flat.gather(1, best) < 0, -1.0, 1.0))
+        .reshape(gradient.shape)
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Climb:
+    """Gradient ascent on log ||J(x) v|| in x (Adam) together with the power method in v, smoothing annealed.
+
+    Attributes:
+        steps: ascent steps.
+        rate: first step length relative to each start's size.
+        coarse: first smoothing.
+        fine: last smoothing.
+        polish: power steps at the end, without smoothing.
+        deadline: `time.monotonic` value after which it stops; None for no limit.
+    """
+
+    steps: int
+    rate: float = 0.2
+    coarse: float = 1.0
+    fine: float = 0.02
+    polish: int = 30
+    deadline: float | None = None
+
+    def __call__(self, network: Network, norm: Norm, x: Tensor, v: Tensor) -> Candidates:
+        """The best input and direction that each start leads to.
+
+        Args:
+            network: the network.
+            norm: the norm of inputs and outputs.
+            x: starting inputs.
+            v: starting directions.
+        """
+        scale = _typical(x).clamp_min(1e-12)
+        first, second = torch.zeros_like(x), torch.zeros_like(x)
+        for step in range(self.steps):
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                break
+            done = step / max(1, self.steps - 1)
+            smoothing = self.coarse * (self.fine / self.coarse) ** done
+            gradient, pull, _ = _gradients(network, norm, x, v, smoothing)
+            v = direction(pull, norm)
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.99 * second + 0.01 * gradient.square()
+            update = first / (1 - 0.9 ** (step + 1)) / (second / (1 - 0.99 ** (step + 1))).sqrt().clamp_min(1e-30)
+            x = x + self.rate * (1 - 0.95 * done) * scale * update
+        stretch = x.new_zeros(x.shape[0])
+        for _ in range(self.polish):
+            _, pull, now = _gradients(network, norm, x, v, _FINEST)
+            v, stretch = direction(pull, norm), torch.maximum(stretch, now)
+        order = stretch.nan_to_num(0.0).argsort(descending=True)
+        return Candidates(x[order], v[order], stretch[order])
+
+
+def _gradients(network: Network, norm: Norm, x: Tensor, v: Tensor, smoothing: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of log ||J v|| in x and in v (NaN replaced by 0), and ||J v||."""
+    with torch.enable_grad():
+        x, v = x.detach().requires_grad_(), v.detach().requires_grad_()
+        size = norm.of(stretched(network, x, v, smoothing))
+        pull_x, pull_v = torch.autograd.grad(size.clamp_min(1e-300).log().sum(), (x, v), allow_unused=True)
+    zero = torch.zeros_like(x)
+    pull_x, pull_v = zero if pull_x is None else pull_x, zero if pull_v is None else pull_v
+    return pull_x.nan_to_num(0.0, 0.0, 0.0), pull_v.nan_to_num(0.0, 0.0, 0.0), size.detach()
