@@ -11,7 +11,19 @@ from netgain.core.errors import ModelError
 from netgain.linear.diagonal import Diagonal
 from netgain.linear.reshape import Reshape
 from netgain.linear.selection import Selection
-from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Kind, Network, Node, Opaque, Source, Sum, Vector
+from netgain.network.graph import (
+    Affine,
+    Bilinear,
+    Concat,
+    Elementwise,
+    Kind,
+    Network,
+    Node,
+    Opaque,
+    Source,
+    Sum,
+    Vector,
+)
 
 UNIT = 2.0**-53
 TINY = 2.0**-1074

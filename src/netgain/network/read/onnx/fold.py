@@ -13,19 +13,113 @@ from netgain.network.read.onnx.lower import Constant, Operation, axis_of, broadc
 Shape = tuple[int, ...]
 MOST_PRODUCTS = 2**34  # multiplications in one folded matrix product
 
-_SAME = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh BatchNormalization Cast CastLike Ceil Celu Clip Cos Cosh CumSum "
-    "DequantizeLinear Dropout Elu Erf Exp EyeLike Flatten Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN "
-    "LeakyRelu Log LogSoftmax Neg Not QuantizeLinear Reciprocal Relu Reshape Round ScatterElements ScatterND Selu "
-    "Shape Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign Split Sqrt Squeeze Tan Tanh Transpose Trilu "
-    "Unsqueeze ArgMax ArgMin TopK ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 "
-    "ReduceLogSum ReduceLogSumExp ReduceSumSquare LayerNormalization LpNormalization Unique Compress"
-).split()
-_BROADCAST = (
-    "Add Sub Mul Div Pow Mod Max Min Sum Mean Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor Where PRelu "
-    "BitwiseAnd BitwiseOr BitwiseXor BitShift"
-).split()
-_RANDOM = "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial".split()
+_SAME = [
+    "Abs",
+    "Acos",
+    "Acosh",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "BatchNormalization",
+    "Cast",
+    "CastLike",
+    "Ceil",
+    "Celu",
+    "Clip",
+    "Cos",
+    "Cosh",
+    "CumSum",
+    "DequantizeLinear",
+    "Dropout",
+    "Elu",
+    "Erf",
+    "Exp",
+    "EyeLike",
+    "Flatten",
+    "Floor",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "IsInf",
+    "IsNaN",
+    "LeakyRelu",
+    "Log",
+    "LogSoftmax",
+    "Neg",
+    "Not",
+    "QuantizeLinear",
+    "Reciprocal",
+    "Relu",
+    "Reshape",
+    "Round",
+    "ScatterElements",
+    "ScatterND",
+    "Selu",
+    "Shape",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Size",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Tan",
+    "Tanh",
+    "Transpose",
+    "Trilu",
+    "Unsqueeze",
+    "ArgMax",
+    "ArgMin",
+    "TopK",
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+    "LayerNormalization",
+    "LpNormalization",
+    "Unique",
+    "Compress",
+]
+_BROADCAST = [
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "Mod",
+    "Max",
+    "Min",
+    "Sum",
+    "Mean",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "And",
+    "Or",
+    "Xor",
+    "Where",
+    "PRelu",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
+    "BitShift",
+]
+RANDOM = ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"]
 
 
 def _ints(op: Operation, index: int) -> list[int]:
@@ -153,7 +247,7 @@ def fold(op: Operation, allowance: Allowance) -> tuple[Constant | None, ...]:
         ModelError: if the operation is not one that is evaluated while reading.
         StatefulModelError: if it draws random numbers.
     """
-    if op.type in _RANDOM:
+    if op.type in RANDOM:
         raise StatefulModelError(f"{op.source} draws random numbers")
     if op.type not in _SIZES or op.proto.domain not in ("", "ai.onnx"):
         raise ModelError(f"{op.source} computes a constant in a way that netgain does not evaluate while reading")
@@ -185,6 +279,7 @@ def run_node(proto: Any, arrays: Sequence[np.ndarray], op: Operation) -> list[np
 
     Raises:
         ModelError: if the reference implementation refuses it.
+        TooLargeError: if it runs out of memory.
     """
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
@@ -193,7 +288,10 @@ def run_node(proto: Any, arrays: Sequence[np.ndarray], op: Operation) -> list[np
     empty = helper.make_tensor_value_info
     outputs = [name for name in proto.output if name]
     graph = helper.make_graph(
-        [proto], "node", [empty(name, 0, None) for name in dict.fromkeys(names)], [empty(name, 0, None) for name in outputs]
+        [proto],
+        "node",
+        [empty(name, 0, None) for name in dict.fromkeys(names)],
+        [empty(name, 0, None) for name in outputs],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)], ir_version=10)
     try:

@@ -117,6 +117,7 @@ def open_model(path: Path, allowance: Allowance) -> Model:
 
     Raises:
         ModelError: if the file is not a sound ONNX model.
+        TooLargeError: if it has too many nodes.
     """
     proto = _parse(path, allowance)
     graph = proto.graph
@@ -130,6 +131,7 @@ def open_model(path: Path, allowance: Allowance) -> Model:
         raise TooLargeError(f"{path.name} has {len(graph.node):,} nodes, more than {MOST_NODES:,}")
     if graph.sparse_initializer:
         raise ModelError(f"{path.name} holds sparse weights, which netgain does not open")
+    settle(graph.node, path, allowance)
     constants: dict[str, np.ndarray] = {}
     for tensor in graph.initializer:
         if tensor.name in constants:
@@ -236,6 +238,24 @@ def subgraphs(node: Any) -> list[Any]:
             found.append(attribute.g)
         found.extend(attribute.graphs)
     return found
+
+
+def settle(nodes: Iterable[Any], path: Path, allowance: Allowance) -> None:
+    """Check every tensor inside the nodes' attributes and bodies, and put external data in their place.
+
+    Nothing reads a file after this: the replay hands these nodes to other programs.
+    """
+    from onnx import numpy_helper
+
+    for node in nodes:
+        tensors = [attribute.t for attribute in node.attribute if attribute.HasField("t")]
+        tensors += [tensor for attribute in node.attribute for tensor in attribute.tensors]
+        for graph in subgraphs(node):
+            tensors += list(graph.initializer)
+            settle(graph.node, path, allowance)
+        for tensor in tensors:
+            if tensor.data_location == 1:
+                tensor.CopyFrom(numpy_helper.from_array(read_tensor(tensor, path, allowance), tensor.name))
 
 
 def read_tensor(tensor: Any, path: Path, allowance: Allowance) -> np.ndarray:

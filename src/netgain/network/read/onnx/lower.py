@@ -126,7 +126,7 @@ class Operation:
         """The value of a constant input, None where it is left out.
 
         Raises:
-            DynamicOperand: if it is computed.
+            DynamicOperandError: if it is computed.
         """
         value = self.get(index)
         if isinstance(value, Signal):
@@ -276,6 +276,7 @@ def real(constant: Constant, op: Operation) -> Tensor:
     """A constant as float64 weights: exact for every float type up to 64 bits.
 
     Raises:
+        ModelError: if it is complex.
         NonFiniteWeightError: if an entry is NaN or infinite.
     """
     array = np.asarray(constant.array)

@@ -10,10 +10,11 @@ import dataclasses
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from netgain.activations.base import Activation, Range
-from netgain.activations.table import activation
-from netgain.core.rounding import tensor_down, tensor_up
 from torch import Tensor
+
+from netgain.activations import activation
+from netgain.activations.base import Activation, Range
+from netgain.core.rounding import tensor_down, tensor_up
 
 if TYPE_CHECKING:
     from netgain.network.read.onnx.lower import Lowering, Operation, Signal
@@ -76,7 +77,10 @@ def polynomial(patterns: dict[str, Term], node: str, root: str, steps: list[int]
     if term.kind == "shift":
         return _combined(known[0], {0: term.numbers[0]})
     if term.kind == "sum":
-        scaled = ({power: value * factor for power, value in part.items()} for part, factor in zip(known, term.numbers, strict=True))
+        scaled = (
+            {power: value * factor for power, value in part.items()}
+            for part, factor in zip(known, term.numbers, strict=True)
+        )
         return _combined(*scaled)
     if term.kind == "product":
         return _multiplied(known[0], known[1])

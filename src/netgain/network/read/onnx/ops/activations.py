@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from netgain.activations.table import activation
+from netgain.activations import activation
 from netgain.core.errors import ModelError
 from netgain.network.read.onnx.lower import (
     Constant,

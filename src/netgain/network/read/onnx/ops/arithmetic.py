@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from netgain.activations.table import activation
+from netgain.activations import activation
 from netgain.core.errors import ModelError
 from netgain.linear.diagonal import Diagonal
 from netgain.network.graph import Bilinear, Concat, Form
@@ -195,7 +195,7 @@ def mean(lowering: Lowering, op: Operation) -> Result:
 @lowers("Max", "Min")
 def extremum(lowering: Lowering, op: Operation) -> Result:
     """The largest or smallest of several tensors, entry by entry."""
-    from netgain.vectors.extremum import Extremum
+    from netgain.vectors import Extremum
 
     largest = op.type == "Max"
     values = [value for value in op.inputs if value is not None]

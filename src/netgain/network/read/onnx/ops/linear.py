@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from netgain.core.errors import BatchCoupledError, ModelError
@@ -71,9 +70,7 @@ def matmul_op(lowering: Lowering, op: Operation) -> Result:
     a, b = op.need(0), op.need(1)
     wide = lambda value, shape: _as(lowering, op, value, shape)  # noqa: E731
     left, right = len(a.shape) == 1, len(b.shape) == 1
-    product = matmul(
-        lowering, op, wide(a, (1, *a.shape)) if left else a, wide(b, (*b.shape, 1)) if right else b, 1.0
-    )
+    product = matmul(lowering, op, wide(a, (1, *a.shape)) if left else a, wide(b, (*b.shape, 1)) if right else b, 1.0)
     shape = product.shape
     shape = (*shape[:-2], shape[-1]) if left else shape
     shape = shape[:-1] if right else shape
@@ -133,7 +130,8 @@ def _blocks(lowering: Lowering, op: Operation, weight: tuple[Tensor, Tensor | No
     x = lowering.broadcast(op, x, (*shape[:-2], inner, columns))
     lowering.guard((count * rows, inner), op)
     kernel, error = (
-        None if part is None else part.expand(*shape[:-2], rows, inner).reshape(count * rows, inner, 1) for part in weight
+        None if part is None else part.expand(*shape[:-2], rows, inner).reshape(count * rows, inner, 1)
+        for part in weight
     )
     conv = Conv(kernel, (count * inner, columns), (1,), ((0, 0),), (1,), count, error)  # type: ignore[arg-type]
     return lowering.affine(op, x, conv, shape)
@@ -157,6 +155,9 @@ def windows(op: Operation, grid: Shape, kernel: Shape) -> tuple[Shape, Widths, S
 
     Returns:
         (stride, padding, dilation), one entry an axis.
+
+    Raises:
+        ModelError: if the attributes do not fit the grid.
     """
     axes = len(grid)
     stride = _tuple(op, "strides", axes)
@@ -204,7 +205,12 @@ def conv(lowering: Lowering, op: Operation) -> Result:
     if group < 1 or x.shape[1] != weight.shape[1] * group:
         raise ModelError(f"{op.source}: {x.shape[1]} channels do not fit {tuple(weight.shape)} in {group} groups")
     stride, padding, dilation = windows(op, grid, tuple(weight.shape[2:]))
-    return _convolve(lowering, op, x, lambda one, shape, inner: Conv(one, shape, inner(stride, 1), inner(padding, (0, 0)), inner(dilation, 1), group))  # noqa: E501
+    return _convolve(
+        lowering,
+        op,
+        x,
+        lambda one, shape, inner: Conv(one, shape, inner(stride, 1), inner(padding, (0, 0)), inner(dilation, 1), group),
+    )
 
 
 @lowers("ConvTranspose")
@@ -231,8 +237,7 @@ def _transposed_windows(op: Operation, grid: Shape, kernel: Shape) -> tuple[Shap
     stride, dilation = _tuple(op, "strides", axes), _tuple(op, "dilations", axes)
     extra = tuple(int(value) for value in op.attributes.get("output_padding", [0] * axes))
     full = [
-        s * (n - 1) + d * (k - 1) + 1 + e
-        for n, k, s, d, e in zip(grid, kernel, stride, dilation, extra, strict=True)
+        s * (n - 1) + d * (k - 1) + 1 + e for n, k, s, d, e in zip(grid, kernel, stride, dilation, extra, strict=True)
     ]
     mode = str(op.attributes.get("auto_pad", "NOTSET") or "NOTSET")
     target = op.attributes.get("output_shape")
@@ -289,7 +294,9 @@ def batch_normalization(lowering: Lowering, op: Operation) -> Result:
         shape = (1, x.shape[1], x.shape[0], *x.shape[2:])
         x = lowering.transpose(op, x, (1, 0, *range(2, len(x.shape))))
     kind = normalization_affine(mean, variance, gamma, beta, eps, shape[1:])
-    node = lowering.builder.add(Affine(kind.map, kind.bias, kind.bias_error), (lowering.view(x, shape[1:], op),), op.source)
+    node = lowering.builder.add(
+        Affine(kind.map, kind.bias, kind.bias_error), (lowering.view(x, shape[1:], op),), op.source
+    )
     if shape[0] == op.signal(0).shape[0]:
         return lowering.signal(node, shape, op)
     moved = lowering.signal(node, shape[1:], op)
@@ -310,5 +317,3 @@ def total(lowering: Lowering, op: Operation, parts: Sequence[Signal], scales: Se
     wide = [lowering.broadcast(op, part, shape) for part in parts]
     node = lowering.builder.add(Sum(tuple(scales)), tuple(one.node for one in wide), op.source)
     return Signal(node, shape, parts[0].element)
-
-

@@ -21,12 +21,14 @@ from netgain.network.read.onnx.lower import (
     real,
     sample,
 )
-from netgain.vectors.normalization import GroupNorm, LayerNorm, Normalize, RMSNorm
+from netgain.vectors import GroupNorm, LayerNorm, Normalize, RMSNorm
 
 Shape = tuple[int, ...]
 
 
-def rescaled(lowering: Lowering, op: Operation, x: Signal, scale: torch.Tensor | None, bias: torch.Tensor | None) -> Signal:
+def rescaled(
+    lowering: Lowering, op: Operation, x: Signal, scale: torch.Tensor | None, bias: torch.Tensor | None
+) -> Signal:
     """scale x + bias, both lined up with the ONNX shape."""
     if scale is None and bias is None:
         return x

@@ -15,16 +15,64 @@ from netgain.network.read.onnx.lower import Constant, Lowering, Operation, Resul
 
 Shape = tuple[int, ...]
 
-STEPS = (
-    "Greater GreaterOrEqual Less LessOrEqual Equal Not And Or Xor Where ArgMax ArgMin TopK NonZero OneHot Hardmax "
-    "IsInf IsNaN Unique Sign BitwiseAnd BitwiseOr BitwiseNot BitwiseXor BitShift Mod"
-).split()
-QUANTIZED = "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger".split()
+STEPS = [
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Equal",
+    "Not",
+    "And",
+    "Or",
+    "Xor",
+    "Where",
+    "ArgMax",
+    "ArgMin",
+    "TopK",
+    "NonZero",
+    "OneHot",
+    "Hardmax",
+    "IsInf",
+    "IsNaN",
+    "Unique",
+    "Sign",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseNot",
+    "BitwiseXor",
+    "BitShift",
+    "Mod",
+]
+QUANTIZED = [
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+]
 # Their output's size depends on input values, so it cannot be known, or could be anything.
-VALUE_SHAPED = (
-    "Reshape Expand Tile Range ConstantOfShape Pad Resize Upsample NonZero Unique Compress Slice Loop Scan "
-    "SequenceMap NonMaxSuppression StringSplit Col2Im"
-).split()
+VALUE_SHAPED = [
+    "Reshape",
+    "Expand",
+    "Tile",
+    "Range",
+    "ConstantOfShape",
+    "Pad",
+    "Resize",
+    "Upsample",
+    "NonZero",
+    "Unique",
+    "Compress",
+    "Slice",
+    "Loop",
+    "Scan",
+    "SequenceMap",
+    "NonMaxSuppression",
+    "StringSplit",
+    "Col2Im",
+]
 
 
 def reason(op: Operation, why: str) -> tuple[str, str]:
@@ -78,9 +126,7 @@ def _runner(op: Operation, index: int, shape: Shape) -> Callable[..., Tensor]:
     def run(*inputs: Tensor) -> Tensor:
         rows: list[Tensor] = []
         for row in zip(*inputs, strict=True):
-            given = iter(
-                as_array(value, signal) for value, signal in zip(row, signals, strict=True)
-            )
+            given = iter(as_array(value, signal) for value, signal in zip(row, signals, strict=True))
             arrays = [
                 next(given) if isinstance(value, Signal) else wide(value.array)
                 for value in op.inputs
@@ -135,11 +181,17 @@ def output_shapes(lowering: Lowering, op: Operation) -> list[tuple[Shape, int] |
             graph_inputs.append(helper.make_tensor_value_info(name, element, value.array.shape))
     outputs = [helper.make_empty_tensor_value_info(name) for name in op.proto.output if name]
     graph = helper.make_graph([op.proto], "node", graph_inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, version) for domain, version in lowering.model.opsets.items()], ir_version=10)
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in lowering.model.opsets.items()],
+        ir_version=10,
+    )
     try:
         inferred = onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
     except Exception as error:
-        raise ModelError(f"the shape that {op.source} computes cannot be told: {' '.join(str(error).split())[:160]}") from error
+        raise ModelError(
+            f"the shape that {op.source} computes cannot be told: {' '.join(str(error).split())[:160]}"
+        ) from error
     known = {value.name: value.type.tensor_type for value in inferred.graph.output}
     return [_known(lowering, op, name, known) if name else None for name in op.proto.output]
 
@@ -147,11 +199,19 @@ def output_shapes(lowering: Lowering, op: Operation) -> list[tuple[Shape, int] |
 def _known(lowering: Lowering, op: Operation, name: str, known: dict[str, Any]) -> tuple[Shape, int]:
     """The inferred (or declared) shape of one output."""
     declared = known.get(name)
-    dims = [int(dim.dim_value) for dim in declared.shape.dim] if declared is not None and declared.HasField("shape") else None
+    dims = (
+        [int(dim.dim_value) for dim in declared.shape.dim]
+        if declared is not None and declared.HasField("shape")
+        else None
+    )
     element = int(declared.elem_type) if declared is not None else 0
     if dims is None or min(dims, default=1) < 1:
         port = next((port for port in lowering.model.outputs if port.name == name), None)
-        if port is not None and port.dims is not None and all(isinstance(size, int) or k == 0 for k, size in enumerate(port.dims)):
+        if (
+            port is not None
+            and port.dims is not None
+            and all(isinstance(size, int) or k == 0 for k, size in enumerate(port.dims))
+        ):
             return tuple(size if isinstance(size, int) else 1 for size in port.dims), port.element
         if op.type in VALUE_SHAPED and op.proto.domain in ("", "ai.onnx"):
             raise DataDependentBranchError(f"the shape that {op.source} computes depends on the input's values")
@@ -182,9 +242,9 @@ def cast(lowering: Lowering, op: Operation) -> Result:
 @lowers("Where")
 def where(lowering: Lowering, op: Operation) -> Result:
     """With a constant condition a fixed choice of entries; with a computed one a jump."""
+    from netgain.network.read.onnx.lower import broadcast_shape, real
     from netgain.network.read.onnx.ops.arithmetic import plus
     from netgain.network.read.onnx.ops.linear import total
-    from netgain.network.read.onnx.lower import broadcast_shape, real
 
     condition, a, b = op.need(0), op.need(1), op.need(2)
     if not isinstance(condition, Constant):
@@ -218,7 +278,11 @@ def einsum(lowering: Lowering, op: Operation) -> Result:
     shapes = [value.shape for value in op.inputs if value is not None]
     if not arrow or "." in equation or [len(term) for term in terms] != [len(shape) for shape in shapes]:
         raise ModelError(f"{op.source} has the equation {equation!r}, which netgain does not read")
-    sizes = {letter: size for term, shape in zip(terms, shapes, strict=True) for letter, size in zip(term, shape, strict=True)}
+    sizes = {
+        letter: size
+        for term, shape in zip(terms, shapes, strict=True)
+        for letter, size in zip(term, shape, strict=True)
+    }
     if any(letter not in sizes for letter in right):
         raise ModelError(f"{op.source} has the equation {equation!r} with an unknown index")
     lowering.guard(list(sizes.values()), op)

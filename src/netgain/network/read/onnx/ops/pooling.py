@@ -3,7 +3,6 @@
 import math
 from fractions import Fraction
 
-
 from torch import Tensor
 
 from netgain.core.errors import ModelError
@@ -11,8 +10,7 @@ from netgain.linear.separable import Separable
 from netgain.network.read.onnx.lower import DynamicOperandError, Lowering, Operation, Result, Signal, lowers
 from netgain.network.read.onnx.ops.linear import windows
 from netgain.network.read.onnx.rational import matrix
-from netgain.vectors.extremum import Extremum
-from netgain.vectors.pooling import MaxPool
+from netgain.vectors import Extremum, MaxPool
 
 Shape = tuple[int, ...]
 Widths = tuple[tuple[int, int], ...]
@@ -119,5 +117,3 @@ def global_max_pool(lowering: Lowering, op: Operation) -> Result:
     x = op.signal(0)
     flat = (math.prod(x.shape[:2]), math.prod(x.shape[2:]))
     return lowering.vector(op, x, Extremum(flat, 1, True, True), (*x.shape[:2], *(1 for _ in x.shape[2:])))
-
-

@@ -5,14 +5,13 @@ from fractions import Fraction
 
 import torch
 
-from netgain.activations.table import activation
+from netgain.activations import activation
 from netgain.linear.separable import Separable
 from netgain.network.read.onnx.lower import Lowering, Operation, Result, Signal, along, axis_of, lowers
 from netgain.network.read.onnx.ops.activations import apply
 from netgain.network.read.onnx.patterns import Term
 from netgain.network.read.onnx.rational import matrix
-from netgain.vectors.extremum import Extremum
-from netgain.vectors.softmax import LogSoftmax, LogSumExp, Softmax
+from netgain.vectors import Extremum, LogSoftmax, LogSumExp, Softmax
 
 Shape = tuple[int, ...]
 
@@ -81,7 +80,9 @@ def reduce_l1(lowering: Lowering, op: Operation) -> Result:
     """The sum of magnitudes."""
     x = op.signal(0)
     axes = reduced_axes(op, x)
-    return lowering.reshaped(op, summed(lowering, op, apply(lowering, op, x, "abs"), axes, False), reduced_shape(op, x, axes))
+    return lowering.reshaped(
+        op, summed(lowering, op, apply(lowering, op, x, "abs"), axes, False), reduced_shape(op, x, axes)
+    )
 
 
 @lowers("ReduceSumSquare", "ReduceL2")

@@ -1,13 +1,11 @@
 """Operations that only move entries: reshape, transpose, slice, concatenation, padding, repetition."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from netgain.core.errors import ModelError
-from netgain.network.graph import Affine, Concat
-from netgain.linear.selection import Selection
+from netgain.network.graph import Concat
 from netgain.network.read.onnx.lower import (
     Constant,
     DynamicOperandError,
@@ -15,7 +13,6 @@ from netgain.network.read.onnx.lower import (
     Operation,
     Result,
     Signal,
-    along,
     axis_of,
     broadcast_shape,
     lowers,
@@ -338,5 +335,3 @@ def reverse_sequence(lowering: Lowering, op: Operation) -> Result:
         return np.moveaxis(moved, (0, 1), (batch, time))
 
     return lowering.move(op, x, rearrange)
-
-
