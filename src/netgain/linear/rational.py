@@ -1,0 +1,52 @@
+"""Matrices of rational numbers, rounded to float64 with the error of each entry."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from netgain.core.errors import TooLargeError
+from netgain.core.rounding import SMALLEST_NORMAL, UNIT_ROUNDOFF
+
+LARGEST_MATRIX = 2**25
+Matrix = Float[Tensor, "_ _"]
+Row = Sequence[tuple[int, Fraction]]
+
+
+def rounded(value: Fraction) -> tuple[float, float]:
+    """The nearest float64 and a bound of its distance, 0 where it is exact.
+
+    A normal float64 x is within u |x| of every number that rounds to it (u = 2^-53), since half an ulp is at most that.
+
+    Args:
+        value: a rational number.
+    """
+    nearest = float(value)
+    if Fraction(nearest) == value:
+        return nearest, 0.0
+    return nearest, max(abs(nearest), SMALLEST_NORMAL) * UNIT_ROUNDOFF
+
+
+def rational_matrix(rows: Sequence[Row], columns: int) -> tuple[Matrix, Matrix | None]:
+    """A sparse rational matrix as float64 with an entrywise error bound (None where it is exact).
+
+    Args:
+        rows: for each row the (column, value) pairs; values of one column add up, exactly.
+        columns: number of columns.
+
+    Raises:
+        TooLargeError: if it would have more than 2^25 entries.
+    """
+    if len(rows) * columns > LARGEST_MATRIX:
+        raise TooLargeError(f"a resampling matrix of {len(rows)} x {columns} entries is over the limit of 2^25")
+    matrix = torch.zeros(len(rows), columns, dtype=torch.float64)
+    error = torch.zeros_like(matrix)
+    for number, row in enumerate(rows):
+        exact: dict[int, Fraction] = {}
+        for column, value in row:
+            exact[column] = exact.get(column, Fraction(0)) + value
+        for column, value in exact.items():
+            matrix[number, column], error[number, column] = rounded(value)
+    return matrix, error if bool(error.any()) else None
