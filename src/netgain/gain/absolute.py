@@ -19,7 +19,7 @@ from netgain.gain.result import GainBound, Tail
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Network, Node, Opaque, Sum, Vector
 from netgain.propagate.magnitude import Magnitude
 from netgain.vectors.base import AbstractVectorFunction
-from netgain.vectors.pooling import MaxPool
+from netgain.vectors.pool import MaxPool
 
 _FLOOR = 1e-9  # least entry of a weight vector relative to its greatest
 
@@ -30,8 +30,8 @@ class AbsoluteProduct:
 
     For v > 0 let forward(v) bound sum_k |d f_i / d x_k| v_k for each output i, and for w >= 0 let backward(w) bound
     sum_i w_i |d f_i / d x_k| for each input k, for every x at which f is differentiable: |A| and |A|^T for an affine
-    node, the greatest |slope| for an activation, sums for sums, the window's maximum (backward: the sum over windows)
-    for max-pooling, gain times the maximum for other vector functions. Then
+    node, the greatest |slope| for an activation, sums for sums, the window's maximum for max-pooling, gain times the
+    greatest entry (backward through max-pooling: of the channel) for vector functions. Then
 
         L_inf <= max forward(1),   L_1 <= max backward(1),   L_2^2 <= max_k backward(forward(v))_k / v_k for any v > 0.
 
@@ -57,30 +57,26 @@ class AbsoluteProduct:
 
     def __call__(self, network: Network, norm: Norm, layers: Mapping[str, LayerGain]) -> GainBound:
         """The bound of a network; `layers` tells that each node has one."""
-        sweep = _Sweep(network)
-        match norm:
-            case Norm.LINF:
-                return self._linf(sweep)
-            case Norm.L1:
-                weights = torch.ones(1, *network.output_shape, dtype=torch.float64)
-                return GainBound(upper(_greatest(sweep.backward(weights)), norm, "absolute product"))
-            case Norm.L2:
-                return GainBound(upper(self._l2(sweep), norm, "absolute product"))
-            case _:
-                assert_never(norm)
-
-    def _linf(self, sweep: "_Sweep") -> GainBound:
-        """Row sums; those in front of the last affine node are its scale."""
-        network = sweep.network
-        rows = sweep.forward(torch.ones(1, *network.input_shape, dtype=torch.float64))
-        bound = upper(_greatest(rows[network.output]), Norm.LINF, "absolute product")
         last = next((node for node in network.nodes if node.name == network.output), None)
-        if last is None or not isinstance(last.kind, Affine):
+        front = None
+        if last is not None and isinstance(last.kind, Affine):
+            front = dataclasses.replace(network, output=last.inputs[0])
+        if norm is Norm.LINF:
+            rows = _Sweep(network).forward(torch.ones(1, *network.input_shape, dtype=torch.float64))
+            tail = None if last is None or front is None else _row_tail(last.name, rows[front.output][0])
+            return GainBound(upper(_greatest(rows[network.output]), norm, "absolute product"), tail)
+        bound = upper(self._gain(network, norm), norm, "absolute product")
+        if last is None or front is None:
             return GainBound(bound)
-        sums = rows[last.inputs[0]][0]
-        # |h(x) - h(y)| <= sums ||x - y||, so scale = 1 / sums and gain = 1, up to the rounding of the division.
-        scale = torch.nextafter(1.0 / sums.clamp_min(1e-280), torch.zeros(1, dtype=torch.float64))
-        return GainBound(bound, Tail(last.name, scale, 1.0) if bool(scale.gt(0).all()) else None)
+        ones = torch.ones(front.output_shape, dtype=torch.float64)
+        return GainBound(bound, Tail(last.name, ones, self._gain(front, norm)))
+
+    def _gain(self, network: Network, norm: Norm) -> float:
+        """The bound of a network in l1 or l2."""
+        sweep = _Sweep(network)
+        if norm is Norm.L2:
+            return self._l2(sweep)
+        return _greatest(sweep.backward(torch.ones(1, *network.output_shape, dtype=torch.float64)))
 
     def _l2(self, sweep: "_Sweep") -> float:
         """The least weighted Schur bound over the iterates of the power method; each is proved."""
@@ -95,6 +91,12 @@ class AbsoluteProduct:
                 break
             v = (image / largest).clamp_min(_FLOOR)
         return sqrt_up(best)
+
+
+def _row_tail(node: str, sums: Tensor) -> Tail | None:
+    """|h_k(x) - h_k(y)| <= sums_k ||x - y|| in linf, so scale 1 / sums has gain 1; None where a sum is infinite."""
+    scale = torch.nextafter(1.0 / sums.clamp_min(1e-280), torch.zeros((), dtype=torch.float64))
+    return Tail(node, scale, 1.0) if bool(scale.gt(0).all()) else None
 
 
 def _greatest(x: Tensor) -> float:
@@ -172,9 +174,13 @@ class _Sweep:
 
 
 def _pull_vector(function: AbstractVectorFunction, w: Tensor) -> Tensor:
-    """An upper bound of |Jacobian|^T w of a vector function: its l1 gain times the greatest weight."""
-    peak = mul_up(function.gain(Norm.L1), _greatest(w))
-    return torch.full((1, *function.in_shape), peak, dtype=torch.float64)
+    """An upper bound of |Jacobian|^T w: the l1 gain times the greatest weight (max-pooling: of each channel)."""
+    gain = function.gain(Norm.L1)
+    if isinstance(function, MaxPool):
+        axes = tuple(range(-len(function.kernel), 0))
+        peaks = tensor_up(gain * w.amax(axes, keepdim=True))
+        return peaks.expand(1, *function.in_shape).clone()
+    return torch.full((1, *function.in_shape), mul_up(gain, _greatest(w)), dtype=torch.float64)
 
 
 def _steepest(activation: Activation) -> Tensor:

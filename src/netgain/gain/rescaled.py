@@ -113,8 +113,7 @@ class _Search:
         self._segment = segment
         generator = torch.Generator().manual_seed(0)
         self._blocks = [
-            torch.randn(_BLOCK, *_map(node).in_shape, generator=generator, dtype=torch.float64)
-            for node in segment.maps
+            torch.randn(_BLOCK, *_map(node).in_shape, generator=generator, dtype=torch.float64) for node in segment.maps
         ]
 
     def __call__(self, iterations: int) -> tuple[list[Tensor], float]:

@@ -161,9 +161,7 @@ def _rescaled_convolution(conv: Conv | ConvTransposed, columns: Tensor, rows: Te
     over, under = (first, second) if isinstance(conv, Conv) else (second, first)
     weight, error = _scaled(conv.weight, conv.error, under.reshape(spread), over.reshape(spread))
     if isinstance(conv, Conv):
-        return Conv(
-            weight, conv.in_shape, conv.stride, conv.padding, conv.dilation, conv.groups, error, conv.circular
-        )
+        return Conv(weight, conv.in_shape, conv.stride, conv.padding, conv.dilation, conv.groups, error, conv.circular)
     return ConvTransposed(
         weight,
         conv.in_shape,

@@ -9,7 +9,7 @@ from netgain.gain.recursion import ancestors
 from netgain.gain.scaling import Partition, by_axes, input_partition, join, kept_axes, output_partition, scalable
 from netgain.network.graph import Affine, Elementwise, Network, Node, Vector
 from netgain.vectors.base import AbstractVectorFunction
-from netgain.vectors.pooling import AdaptiveMaxPool, MaxPool
+from netgain.vectors.pool import AdaptiveMaxPool, MaxPool
 
 
 @dataclasses.dataclass(frozen=True)
