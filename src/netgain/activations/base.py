@@ -1,8 +1,11 @@
 """Facts about a scalar activation. Every bound method reads only these."""
 
 import dataclasses
+import math
 from collections.abc import Callable
+from typing import overload
 
+import torch
 from torch import Tensor
 
 Range = tuple[Tensor, Tensor]
@@ -36,3 +39,38 @@ class Activation:
     positively_homogeneous: bool = False
     continuous: bool = True
     source: str
+
+    @overload
+    def slope(self, lo: float = -math.inf, hi: float = math.inf) -> tuple[float, float]: ...
+
+    @overload
+    def slope(self, lo: Tensor, hi: Tensor | float = math.inf) -> Range: ...
+
+    @overload
+    def slope(self, lo: float, hi: Tensor) -> Range: ...
+
+    def slope(self, lo: float | Tensor = -math.inf, hi: float | Tensor = math.inf) -> tuple[float, float] | Range:
+        """The least and greatest slope over [lo, hi]: every difference quotient and every generalized derivative.
+
+        *Guarantee*: proved on both sides, rounded outwards; see `slope_range`.
+
+        Args:
+            lo: lower ends; a number or a tensor.
+            hi: upper ends.
+
+        Returns:
+            Two tensors; for two numbers, two numbers (the hull over all parameters, if they are a tensor).
+
+        Raises:
+            UsageError: if lo > hi.
+
+        Example:
+            >>> from netgain.activations import activation
+            >>> activation("relu").slope()
+            (0.0, 1.0)
+        """
+        ends = [torch.as_tensor(end, dtype=torch.float64) for end in (lo, hi)]
+        least, greatest = self.slope_range(*ends)
+        if isinstance(lo, Tensor) or isinstance(hi, Tensor):
+            return least, greatest
+        return float(least.min()), float(greatest.max())

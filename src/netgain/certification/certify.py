@@ -1,0 +1,266 @@
+"""Certified radii and certified accuracy from the gain of logit differences."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from netgain.certification.attacks.attack import AbstractAttack, Attacked, Ball, survivors
+from netgain.certification.attacks.pgd import PGD
+from netgain.certification.logits import logits
+from netgain.certification.pairs import pair_gains
+from netgain.certification.proportions import rate
+from netgain.core.errors import CertificateError, DataMismatchError, EmptyDataError, LabelError, UsageError
+from netgain.core.norms import Norm
+from netgain.core.progress import Progress, silent
+from netgain.core.record import Rate
+from netgain.core.rounding import check_arithmetic, tensor_down, tensor_up
+from netgain.gain.lipschitz import Analysis, analyse
+from netgain.network.graph import Network
+from netgain.propagate.evaluate import evaluate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CertifyOptions:
+    """How to certify.
+
+    Attributes:
+        epsilon: radii at which accuracy is reported, in raw input units.
+        attack: the attack for the other side; None for none.
+        subset: how many inputs are attacked, chosen at random by `seed`; None for all.
+        seconds: time limit of the bounds.
+        seed: of the choice of the subset, and of the ascent behind the lower bound.
+    """
+
+    epsilon: tuple[float, ...] = ()
+    attack: AbstractAttack | None = dataclasses.field(default_factory=PGD)
+    subset: int | None = 500
+    seconds: float | None = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Certification:
+    """What was proved, and what attacks found, for each input.
+
+    The object certified is the real-number network: exact arithmetic with the stored weights.
+
+    Attributes:
+        norm: the norm of the radii.
+        labels: the true classes.
+        predictions: the predicted classes.
+        radii: proved radius of each decision, in raw input units: no input nearer than or at this distance is
+            classified otherwise. 0 where the margin is within the evaluation error. Not reduced for wrong predictions.
+        margins: proved lower bounds of the margin over the runner-up (0 where undecided).
+        undecided: the winner is not proved at the input itself (ties and margins within the evaluation error).
+        epsilon: the radii at which accuracy is reported.
+        attacked: what the attack found on its subset, one an epsilon; empty without attack.
+        cut: the last activation that was left out, "" if none.
+    """
+
+    norm: Norm
+    labels: Int[Tensor, " samples"]
+    predictions: Int[Tensor, " samples"]
+    radii: Float[Tensor, " samples"]
+    margins: Float[Tensor, " samples"]
+    undecided: Bool[Tensor, " samples"]
+    epsilon: tuple[float, ...]
+    attacked: tuple[Attacked, ...] = ()
+    cut: str = ""
+
+    @property
+    def correct(self) -> Bool[Tensor, " samples"]:
+        """Whether each prediction is the label."""
+        return self.predictions == self.labels
+
+    @property
+    def clean_accuracy(self) -> Rate:
+        """Share of correct predictions."""
+        return rate(int(self.correct.sum()), len(self.labels))
+
+    @property
+    def certified_accuracy(self) -> tuple[Rate, ...]:
+        """For each epsilon: share of inputs proved to be classified correctly in their whole ball."""
+        return tuple(rate(int(self.certified(e).sum()), len(self.labels), epsilon=e) for e in self.epsilon)
+
+    @property
+    def attacked_accuracy(self) -> tuple[Rate, ...]:
+        """For each epsilon: share of the attacked subset that the attack could not break."""
+        return tuple(rate(int(a.survived.sum()), len(a.indices), epsilon=a.epsilon) for a in self.attacked)
+
+    @property
+    def certified_on_attacked(self) -> tuple[Rate, ...]:
+        """Certified accuracy on the attacked subset; never above `attacked_accuracy`."""
+        return tuple(
+            rate(int(self.certified(a.epsilon)[a.indices].sum()), len(a.indices), epsilon=a.epsilon)
+            for a in self.attacked
+        )
+
+    def certified(self, epsilon: float) -> Bool[Tensor, " samples"]:
+        """Which inputs are correct and proved so within `epsilon`."""
+        return self.correct & (self.radii >= epsilon) & ~self.undecided
+
+
+def certify(
+    network: Network,
+    inputs: Shaped[Tensor, "samples *shape"],
+    labels: Int[Tensor, " samples"],
+    *,
+    norm: Norm | str = Norm.L2,
+    epsilon: Sequence[float] = (),
+    options: CertifyOptions | None = None,
+) -> Certification:
+    """Prove a radius around each input within which the decision cannot change, and attack from the other side.
+
+    With margin m_ij = f_i(x) - f_j(x) for the winner i and gain L_ij of f_i - f_j, the decision holds for all x' with
+    ||x' - x|| <= r if m_ij > L_ij r for each j; the largest such r, rounded down, is the radius.
+
+    Guarantee:
+        Radii are proved for the real-number network, rounding included: logits are evaluated in float64 with an error
+        bound, ties and margins within it give radius 0. Attacked accuracy is measured, not proved, but each success is
+        re-checked in float64, so robust accuracy lies between the two.
+
+    Args:
+        network: a classifier, as `netgain.read` gives it.
+        inputs: one a row, in raw units and in the network's shape.
+        labels: class numbers from 0.
+        norm: "l2", "linf" or "l1".
+        epsilon: radii at which accuracy is reported.
+        options: attack, time limit and seed; its `epsilon` is used where the argument is empty.
+
+    Raises:
+        NoSoundRuleError: if some operation has no proved rule.
+        DataMismatchError: if inputs or labels do not fit the network.
+        CertificateError: if the attack broke a certificate: a defect of netgain.
+
+    Cost:
+        Two float64 forward passes per input, the norms of all layers once, and the attack.
+    """
+    options = options or CertifyOptions()
+    if epsilon:
+        options = dataclasses.replace(options, epsilon=tuple(float(e) for e in epsilon))
+    head, cut = logits(network)
+    analysis = analyse(head, Norm(norm), seconds=options.seconds, seed=options.seed)
+    return certify_analysed(analysis, inputs, labels, options, cut)
+
+
+def certify_analysed(
+    analysis: Analysis,
+    inputs: Shaped[Tensor, "samples *shape"],
+    labels: Int[Tensor, " samples"],
+    options: CertifyOptions,
+    cut: str = "",
+    progress: Progress = silent,
+) -> Certification:
+    """As `certify`, for a network up to its logits whose gain is known already.
+
+    Raises:
+        CertificateError: if the attack broke a certificate: a defect of netgain.
+        UsageError: if an epsilon is not a positive number.
+    """
+    check_arithmetic()
+    if any(not 0 < e < float("inf") for e in options.epsilon):
+        raise UsageError(f"epsilon must be positive numbers in raw input units, got {list(options.epsilon)}")
+    _check_data(analysis.network, inputs, labels)
+    predictions, margins, radii = _radii(analysis, inputs, progress)
+    result = Certification(
+        norm=analysis.norm,
+        labels=labels,
+        predictions=predictions,
+        radii=radii,
+        margins=margins,
+        undecided=margins <= 0,
+        epsilon=options.epsilon,
+        cut=cut,
+    )
+    if options.attack is None or not options.epsilon:
+        return result
+    attacked = _attack(analysis, inputs, result, options, progress)
+    for found in attacked:
+        if bool((result.certified(found.epsilon)[found.indices] & ~found.survived).any()):
+            raise CertificateError(
+                f"at epsilon {found.epsilon:g} ({analysis.norm}) an attack changed a proved decision"
+            )
+    return dataclasses.replace(result, attacked=attacked)
+
+
+def _radii(analysis: Analysis, inputs: Tensor, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions, proved margins and proved radii."""
+    gains, factors = pair_gains(analysis), {name: layer.factor for name, layer in analysis.layers.items()}
+    predictions, margins, radii = [], [], []
+    batch = 256
+    for start in range(0, len(inputs), batch):
+        progress("certifying inputs", start, len(inputs))
+        found = evaluate(analysis.network, inputs[start : start + batch].double(), gains=_l2(analysis, factors))
+        for store, part in zip((predictions, margins, radii), _decide(found.value, found.error, gains), strict=True):
+            store.append(part)
+    progress("certifying inputs", len(inputs), len(inputs))
+    return torch.cat(predictions), torch.cat(margins), torch.cat(radii)
+
+
+def _l2(analysis: Analysis, factors: dict[str, float]) -> dict[str, float] | None:
+    """The layers' factors if they are in l2, which the evaluation's error recursion uses."""
+    return factors if analysis.norm is Norm.L2 else None
+
+
+def _decide(value: Tensor, error: Tensor, gains: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Winner, least proved margin and proved radius for a batch of logits with error bounds."""
+    scores, errors = value.reshape(len(value), -1), error.reshape(len(value), -1)
+    if scores.shape[1] == 1:
+        winner = (scores[:, 0] > 0).long()
+        proved = tensor_down(scores.abs() - errors)
+        limits = gains.expand(len(scores), 1)
+    else:
+        winner = scores.argmax(1)
+        top, slack = scores.gather(1, winner[:, None]), errors.gather(1, winner[:, None])
+        # Two rounded subtractions, each one step down: a number not above f_i - f_j.
+        proved = tensor_down(tensor_down(top - scores) - tensor_up(errors + slack))
+        proved = proved.scatter(1, winner[:, None], torch.inf)
+        limits = gains[winner]
+    safe = proved.clamp_min(0.0)
+    # A logit difference that does not depend on the input (gain 0) keeps its sign everywhere.
+    ratio = torch.where(limits > 0, tensor_down(safe / limits), torch.where(safe > 0, torch.inf, 0.0))
+    ratio = torch.where(torch.isnan(ratio) | (proved <= 0), torch.zeros_like(ratio), ratio).clamp_min(0.0)
+    return winner, torch.nan_to_num(safe.amin(1), nan=0.0, posinf=torch.inf), ratio.amin(1)
+
+
+def _attack(
+    analysis: Analysis, inputs: Tensor, result: Certification, options: CertifyOptions, progress: Progress
+) -> tuple[Attacked, ...]:
+    """The attack on a random subset, for each epsilon from small to large."""
+    if options.attack is None:
+        return ()
+    count = len(inputs) if options.subset is None else min(options.subset, len(inputs))
+    generator = torch.Generator().manual_seed(options.seed)
+    indices = torch.randperm(len(inputs), generator=generator)[:count].sort().values
+    broken = torch.zeros(count, dtype=torch.bool)
+    found: dict[float, Attacked] = {}
+    for epsilon in sorted(options.epsilon):
+        standing = survivors(
+            options.attack,
+            analysis.network,
+            inputs[indices].double(),
+            result.labels[indices],
+            Ball(analysis.norm, epsilon),
+            progress,
+        )
+        broken = broken | ~standing
+        found[epsilon] = Attacked(epsilon=epsilon, indices=indices, survived=~broken)
+    return tuple(found[epsilon] for epsilon in options.epsilon)
+
+
+def _check_data(network: Network, inputs: Tensor, labels: Tensor) -> None:
+    """Refuse data that do not fit the network."""
+    if len(inputs) == 0:
+        raise EmptyDataError("there are no inputs to certify")
+    if tuple(inputs.shape[1:]) != network.input_shape:
+        raise DataMismatchError(f"inputs have shape {tuple(inputs.shape[1:])}, the network takes {network.input_shape}")
+    if labels.shape != (len(inputs),):
+        raise DataMismatchError(f"labels have shape {tuple(labels.shape)}, expected ({len(inputs)},)")
+    classes = max(2, int(torch.tensor(network.output_shape).prod()))
+    if labels.is_floating_point() or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise LabelError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}; the network has {classes} classes"
+        )
