@@ -71,7 +71,7 @@ def _tangent(node: Node, inputs: list[Tensor], tangents: list[Tensor], smoothing
 
 def _typical(x: Tensor) -> Tensor:
     """The root mean square of each row, shaped to broadcast."""
-    size = x.detach().flatten(1).norm(dim=1) / math.sqrt(max(1, x[0].numel()))
+    size = x.detach().reshape(len(x), -1).norm(dim=1) / math.sqrt(max(1, x[0].numel()))
     return size.reshape(-1, *([1] * (x.dim() - 1)))
 
 
@@ -101,7 +101,7 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
     """
     if norm is Norm.LINF:
         return torch.where(gradient < 0, -1.0, 1.0).to(gradient)
-    flat = gradient.flatten(1)
+    flat = gradient.reshape(len(gradient), -1)
     if norm is Norm.L2:
         size = flat.norm(dim=1, keepdim=True)
         return (flat / size.clamp_min(1e-300)).reshape(gradient.shape)
