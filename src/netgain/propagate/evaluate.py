@@ -80,10 +80,12 @@ def evaluate(
         raise UsageError("radius must be non-negative")
     start = start.expand(x.shape)
     rules = _rules(network, gains or {})
+    if x.shape[0] == 0:
+        none = torch.zeros(0, *network.output_shape, dtype=torch.float64)
+        return Evaluated(none, none, torch.zeros(0, dtype=torch.float64))
     rows = max(1, _MEMORY // max(1, 8 * _COPIES * _live_size(network)))
     parts = [
-        _forward(network, rules, x[i : i + rows].double(), start[i : i + rows])
-        for i in range(0, max(1, x.shape[0]), rows)
+        _forward(network, rules, x[i : i + rows].double(), start[i : i + rows]) for i in range(0, x.shape[0], rows)
     ]
     return Evaluated(
         torch.cat([part.value for part in parts]),

@@ -37,7 +37,7 @@ def settle(value: Tensor, error: Tensor, total: Tensor) -> Running:
     """Each bound improved by the other, |x - z| <= ||x - z||_2; infinite where the value is not finite."""
     broken = ~value.isfinite()
     error = torch.where(broken | error.isnan(), torch.inf, error)
-    total = torch.where(broken.flatten(1).any(1) | total.isnan(), torch.inf, total)
+    total = torch.where(broken.reshape(len(value), -1).any(1) | total.isnan(), torch.inf, total)
     total = torch.minimum(total, norm_upper(error, Norm.L2))
     return Running(value, torch.minimum(error, _spread(total, error)), total)
 
@@ -126,7 +126,7 @@ def elementwise(activation: Activation, x: Running, value: Tensor) -> Running:
     if not bool(error.isfinite().all()):
         bottom, top = activation.value_range(low, high)
         error = torch.fmin(error, torch.maximum(tensor_up(top - value), tensor_up(value - bottom)))
-    steepest = slope.flatten(1).amax(1) if slope.numel() else x.total
+    steepest = slope.reshape(len(value), -1).amax(1)
     total = torch.where(x.total == 0, 0.0, steepest * x.total) + norm_upper(local, Norm.L2)
     return settle(value, error * _SLACK + UNDERFLOW, total * _SLACK + UNDERFLOW)
 
