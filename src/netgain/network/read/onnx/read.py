@@ -55,10 +55,10 @@ def read_onnx(
     """
     require_onnx()
     file = Path(path)
-    model = open_model(file, Allowance(memory))
+    allowance = Allowance(memory)
+    model = open_model(file, allowance)
     outputs = _chosen(model, output)
     inputs = settle_inputs(model, shape)
-    allowance = Allowance(memory)
     builder = Builder(*_input_port(inputs))
     lowering = Lowering(model, builder, allowance)
     given: dict[str, Value] = {name: Constant(array, name) for name, array in model.constants.items()}

@@ -187,12 +187,27 @@ def _double(node: Any) -> Any:
     return wide
 
 
+def _frozen_normalization() -> Any:
+    """Batch normalization at inference; the reference's own takes version 9 for training where a momentum is named."""
+    from onnx.reference.op_run import OpRun
+
+    class BatchNormalization(OpRun):
+        """s (x - mean) / sqrt(variance + epsilon) + b."""
+
+        def _run(self, x: Any, s: Any, b: Any, mean: Any, var: Any, epsilon: Any = None, **_: Any) -> Any:
+            """The normalized batch."""
+            s, b, mean, var = (np.reshape(value, (-1, *([1] * (x.ndim - 2)))) for value in (s, b, mean, var))
+            return ((x - mean) / np.sqrt(var + epsilon) * s + b,)
+
+    return BatchNormalization
+
+
 def _reference(model: Model, inputs: Sequence[Input], outputs: Sequence[str]) -> Engine:
     """The onnx package's own implementation, in float64."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    evaluator = ReferenceEvaluator(_proto(model, inputs, outputs, double=True))
+    evaluator = ReferenceEvaluator(_proto(model, inputs, outputs, double=True), new_ops=[_frozen_normalization()])
 
     def run(row: list[np.ndarray]) -> list[np.ndarray]:
         feed = {

@@ -20,7 +20,7 @@ from netgain.network.read.onnx.lower import (
     lowers,
     real,
 )
-from netgain.network.read.onnx.ops.arithmetic import plus, scale
+from netgain.network.read.onnx.ops.arithmetic import apply, plus, scale
 from netgain.network.read.onnx.patterns import Term
 
 _PLAIN = {
@@ -43,15 +43,6 @@ _PLAIN = {
     "Floor": "floor",
     "Round": "round",
 }
-
-
-def apply(lowering: Lowering, op: Operation, x: Signal, name: str, **parameters: float | torch.Tensor) -> Signal:
-    """An activation from the table, noted for the patterns."""
-    result = lowering.elementwise(op, x, activation(name, **parameters))
-    scalars = [value for value in parameters.values() if not isinstance(value, torch.Tensor)]
-    if len(scalars) == len(parameters) and all(map(math.isfinite, scalars)):
-        lowering.patterns[result.node] = Term("apply", (x.node,), tuple(map(Fraction, scalars)), name)
-    return result
 
 
 @lowers(*_PLAIN)

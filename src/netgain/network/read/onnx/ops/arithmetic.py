@@ -1,5 +1,6 @@
 """Sums, differences, products and quotients, with constants or of two computed tensors."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,7 @@ from netgain.activations import activation
 from netgain.core.errors import ModelError
 from netgain.linear.diagonal import Diagonal
 from netgain.network.graph import Bilinear, Concat, Form
+from netgain.vectors import Extremum
 from netgain.network.read.build import product_error
 from netgain.network.read.onnx.lower import (
     Constant,
@@ -36,6 +38,15 @@ def scalar(constant: Constant) -> Fraction | None:
     value = float(flat[0])
     same = bool((flat == flat[0]).all()) and np.isfinite(value)
     return Fraction(value) if same else None
+
+
+def apply(lowering: Lowering, op: Operation, x: Signal, name: str, **parameters: float | torch.Tensor) -> Signal:
+    """An activation from the table, noted for the patterns."""
+    result = lowering.elementwise(op, x, activation(name, **parameters))
+    scalars = [value for value in parameters.values() if not isinstance(value, torch.Tensor)]
+    if len(scalars) == len(parameters) and all(map(math.isfinite, scalars)):
+        lowering.patterns[result.node] = Term("apply", (x.node,), tuple(map(Fraction, scalars)), name)
+    return result
 
 
 @lowers("Add")
@@ -192,11 +203,21 @@ def mean(lowering: Lowering, op: Operation) -> Result:
     return scale(lowering, op, result, Fraction(1, len(op.inputs)))
 
 
+def _limited(lowering: Lowering, op: Operation, x: Signal, limit: Constant, below: bool) -> Signal:
+    """The signal kept above (or below) a constant; an infinite scalar is no limit."""
+    flat = np.asarray(limit.array, dtype=np.float64).reshape(-1)
+    if bool((flat == (-np.inf if below else np.inf)).all()):
+        return x
+    same, name = scalar(limit), "min" if below else "max"
+    if same is None:
+        value = against(real(limit, op), x.shape)
+        return lowering.elementwise(op, x, activation("clamp", **{name: value}))
+    return apply(lowering, op, x, "relu") if below and same == 0 else apply(lowering, op, x, "clamp", **{name: float(same)})
+
+
 @lowers("Max", "Min")
 def extremum(lowering: Lowering, op: Operation) -> Result:
     """The largest or smallest of several tensors, entry by entry."""
-    from netgain.vectors import Extremum
-
     largest = op.type == "Max"
     values = [value for value in op.inputs if value is not None]
     shape = broadcast_shape(op, *(value.shape for value in values))
@@ -212,6 +233,5 @@ def extremum(lowering: Lowering, op: Operation) -> Result:
         result = lowering.vector(op, stacked, function, shape)
     for value in values:
         if isinstance(value, Constant):
-            limit = against(real(value, op), shape)
-            result = lowering.elementwise(op, result, activation("clamp", **{"min" if largest else "max": limit}))
+            result = _limited(lowering, op, result, value, largest)
     return result

@@ -8,7 +8,7 @@ import torch
 from netgain.activations import activation
 from netgain.linear.separable import Separable
 from netgain.network.read.onnx.lower import Lowering, Operation, Result, Signal, along, axis_of, lowers
-from netgain.network.read.onnx.ops.activations import apply
+from netgain.network.read.onnx.ops.arithmetic import apply
 from netgain.network.read.onnx.patterns import Term
 from netgain.network.read.onnx.rational import matrix
 from netgain.vectors import Extremum, LogSoftmax, LogSumExp, Softmax
