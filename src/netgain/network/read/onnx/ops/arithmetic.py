@@ -10,7 +10,6 @@ from netgain.activations import activation
 from netgain.core.errors import ModelError
 from netgain.linear.diagonal import Diagonal
 from netgain.network.graph import Bilinear, Concat, Form
-from netgain.vectors import Extremum
 from netgain.network.read.build import product_error
 from netgain.network.read.onnx.lower import (
     Constant,
@@ -25,7 +24,9 @@ from netgain.network.read.onnx.lower import (
     real,
 )
 from netgain.network.read.onnx.ops.linear import total
-from netgain.network.read.onnx.patterns import Term, match_product, match_quotient, match_sum
+from netgain.network.read.onnx.patterns import Term, match_product
+from netgain.network.read.onnx.statistics import match_normalization, match_softmax, match_unit, note_centered
+from netgain.vectors import Extremum
 
 Shape = tuple[int, ...]
 
@@ -45,7 +46,9 @@ def apply(lowering: Lowering, op: Operation, x: Signal, name: str, **parameters:
     result = lowering.elementwise(op, x, activation(name, **parameters))
     scalars = [value for value in parameters.values() if not isinstance(value, torch.Tensor)]
     if len(scalars) == len(parameters) and all(map(math.isfinite, scalars)):
-        lowering.patterns[result.node] = Term("apply", (x.node,), tuple(map(Fraction, scalars)), name)
+        lowering.patterns[result.node] = Term(
+            "apply", (x.node,), tuple(map(Fraction, scalars)), name, ",".join(parameters)
+        )
     return result
 
 
@@ -65,12 +68,11 @@ def plus(lowering: Lowering, op: Operation, a: Value, b: Value, sign: float) -> 
     """a + sign b with broadcasting."""
     shape = broadcast_shape(op, a.shape, b.shape)
     if isinstance(a, Signal) and isinstance(b, Signal):
-        found = match_sum(lowering, op, a, b, sign)
-        if found is not None:
-            return found
-        summed = total(lowering, op, (a, b), (1.0, sign), shape)
-        if a.shape == b.shape:
-            lowering.patterns[summed.node] = Term("sum", (a.node, b.node), (Fraction(1), Fraction(sign)))
+        wide = [lowering.broadcast(op, one, shape) for one in (a, b)]
+        summed = total(lowering, op, wide, (1.0, sign), shape)
+        lowering.patterns[summed.node] = Term("sum", (wide[0].node, wide[1].node), (Fraction(1), Fraction(sign)))
+        if sign < 0:
+            note_centered(lowering, summed, a, b)
         return summed
     signal, constant = (a, b) if isinstance(a, Signal) else (b, a)
     if not isinstance(signal, Signal) or not isinstance(constant, Constant):
@@ -127,7 +129,11 @@ def multiply(lowering: Lowering, op: Operation, a: Value, b: Value) -> Signal:
     """The entrywise product with broadcasting."""
     shape = broadcast_shape(op, a.shape, b.shape)
     if isinstance(a, Signal) and isinstance(b, Signal):
-        found = match_product(lowering, op, a, b) if a.shape == b.shape or a.node != b.node else None
+        found = (
+            match_product(lowering, op, a, b)
+            or match_normalization(lowering, op, a, b, inverse=True)
+            or match_normalization(lowering, op, b, a, inverse=True)
+        )
         return found if found is not None else product(lowering, op, a, b, shape)
     signal, constant = (a, b) if isinstance(a, Signal) else (b, a)
     if not isinstance(signal, Signal) or not isinstance(constant, Constant):
@@ -144,9 +150,7 @@ def product(lowering: Lowering, op: Operation, a: Signal, b: Signal, shape: Shap
     """The product of two computed tensors: no global bound, but a node."""
     lowering.guard(shape, op)
     if a.node == b.node:
-        squared = lowering.elementwise(op, a, activation("square"))
-        lowering.patterns[squared.node] = Term("power", (a.node,), (Fraction(2),))
-        return squared
+        return lowering.squared(op, a)
     rank = len(shape)
     first, second = ((1,) * (rank - len(one.shape)) + one.shape for one in (a, b))
     if rank and first[0] == second[0] == 1:
@@ -176,7 +180,11 @@ def divide(lowering: Lowering, op: Operation) -> Result:
         error = product_error(inverse, False)
         return lowering.affine(op, wide, Diagonal(inverse, x_shape(lowering, wide), error), shape)
     if isinstance(a, Signal):
-        found = match_quotient(lowering, op, a, b)
+        found = (
+            match_normalization(lowering, op, a, b, inverse=False)
+            or match_softmax(lowering, op, a, b)
+            or match_unit(lowering, op, a, b)
+        )
         if found is not None:
             return found
     inverse = lowering.elementwise(op, b, activation("reciprocal"))
@@ -212,7 +220,11 @@ def _limited(lowering: Lowering, op: Operation, x: Signal, limit: Constant, belo
     if same is None:
         value = against(real(limit, op), x.shape)
         return lowering.elementwise(op, x, activation("clamp", **{name: value}))
-    return apply(lowering, op, x, "relu") if below and same == 0 else apply(lowering, op, x, "clamp", **{name: float(same)})
+    return (
+        apply(lowering, op, x, "relu")
+        if below and same == 0
+        else apply(lowering, op, x, "clamp", **{name: float(same)})
+    )
 
 
 @lowers("Max", "Min")
