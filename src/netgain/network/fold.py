@@ -122,7 +122,7 @@ def _one(linear_map: AbstractLinearMap, x: Tensor) -> Tensor:
     return linear_map.apply(x.unsqueeze(0)).squeeze(0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Term:
     """One input of a sum, seen from what it reads: scale * kind(source), the identity where kind is None."""
 
@@ -219,13 +219,15 @@ class _Folder:
                 grouped.setdefault(name, []).append(_Term(scale, name, name, None))
         kept: list[tuple[float, str]] = []
         for source, group in grouped.items():
-            added = _added(group) if len(group) > 1 else None
+            alike = _alike(group)
+            added = _added(alike) if len(alike) > 1 else None
             if added is None:
                 kept += [(term.scale, term.name) for term in group]
                 continue
-            members = tuple(self.nodes.pop(term.name) for term in group if term.kind is not None)
-            self.uses[source] -= len(group) - 1
-            if len(grouped) == 1:
+            kept += [(term.scale, term.name) for term in group if term not in alike]
+            members = tuple(self.nodes.pop(term.name) for term in alike if term.kind is not None)
+            self.uses[source] -= len(alike) - 1
+            if len(grouped) == 1 and len(alike) == len(group):
                 self._affine(dataclasses.replace(node, inputs=(source,)), added, members)
                 return
             part = dataclasses.replace(node, name=self._fresh(node.name), inputs=(source,), kind=added)
@@ -315,10 +317,24 @@ def _exact(value: Fraction) -> float | None:
     return nearest if Fraction(nearest) == value else None
 
 
-def _added(group: list[_Term]) -> Affine | None:
-    """The sum of affine maps of one input as one matrix, or None where they are not matrices of moderate size."""
-    first = next((term.kind.map for term in group if term.kind is not None and isinstance(term.kind.map, Dense)), None)
+def _alike(group: list[_Term]) -> list[_Term]:
+    """The terms that are matrices on the same axes as the first one that is; none where that is too large to add."""
+    first = _first_dense(group)
     if first is None or first.weight.numel() > MODERATE_SIZE:
+        return []
+    return [term for term in group if _matrix_like(term.kind, first) is not None]
+
+
+def _first_dense(group: list[_Term]) -> Dense | None:
+    """The first matrix among the terms."""
+    maps = (term.kind.map for term in group if term.kind is not None)
+    return next((one for one in maps if isinstance(one, Dense)), None)
+
+
+def _added(group: list[_Term]) -> Affine | None:
+    """The sum of affine maps of one input as one matrix, or None where it overflows."""
+    first = _first_dense(group)
+    if first is None:
         return None
     matrices: list[Known | None] = []
     biases: list[Known | None] = []
