@@ -20,6 +20,10 @@ from netgain.norms.convolution.symbol import Items, Symbol
 
 # Grids ranked by the model of the peaks.
 _MOST_GRIDS = 4096
+# Frequencies scanned for peaks, times columns of the symbol.
+_SCANNED = 2**13
+# Peaks followed, and how often the direction is renewed.
+_FOLLOWED, _TURNS = 8, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,40 +43,48 @@ class Peak:
     waves: Complex[Tensor, "offset row"]
 
 
-def peaks(symbol: Symbol, count: int = 3) -> list[Peak]:
+def peaks(symbol: Symbol) -> list[Peak]:
     """Estimates of the largest local maxima of the norm of the symbol, best first. No guarantee.
 
     Args:
         symbol: the symbol.
-        count: how many starting points to follow.
 
     Returns:
         At least one peak.
     """
-    items, width = torus_cells(symbol)
-    values = symbol.largest(items, steps=10)
-    chosen: list[Peak] = []
-    for index in values.argsort(descending=True)[:count].tolist():
-        chosen.append(_climb(symbol, int(items.groups[index]), items.centres[index], width))
-    return sorted(chosen, key=lambda peak: -peak.value)
+    items, width = torus_cells(symbol, max(_SCANNED // symbol.columns, 24))
+    values = symbol.largest(items, steps=12)
+    best = values.argsort(descending=True)[: _FOLLOWED if symbol.columns <= 128 else _FOLLOWED // 2]
+    groups, places = items.groups[best], items.centres[best].clone()
+    axes = [torch.linspace(-1.0, 1.0, 7 if w > 0 else 1, dtype=torch.float64) * (w > 0) for w in width]
+    around = torch.cartesian_prod(*axes).reshape(-1, len(width))
+    # Maximize ||K^(x) u|| over x and over u in turn.
+    for turn in range(_TURNS):
+        directions = symbol.direction(Items(groups, symbol.rounded(places)))
+        for row in range(len(best)):
+            waves = _waves(symbol, int(groups[row]), directions[row])
+            places[row] = _climb(symbol, waves, places[row], width / 4.0**turn * around)
+    items = Items(groups, symbol.rounded(places))
+    values, directions = symbol.largest(items), symbol.direction(items)
+    found: list[Peak] = []
+    for row in values.argsort(descending=True).tolist():
+        group, place = int(groups[row]), places[row]
+        if not any(group == peak.group and _close(place, peak.place) for peak in found):
+            found.append(Peak(group, place, float(values[row]), _waves(symbol, group, directions[row])))
+    return found
 
 
-def _climb(symbol: Symbol, group: int, place: Tensor, width: Tensor) -> Peak:
-    """Maximize ||K^(x) u|| over x near `place` and over u in turn."""
-    index = torch.tensor([group])
-    axes = [torch.linspace(-1.0, 1.0, 7, dtype=torch.float64) if w > 0 else torch.zeros(1).double() for w in width]
-    stencil = torch.cartesian_prod(*axes).reshape(-1, len(width))
-    for _ in range(3):
-        waves = _waves(symbol, group, symbol.direction(Items(index, symbol.rounded(place[None])))[0])
-        reach = width
-        for _ in range(6):
-            places = place + reach * stencil
-            place = places[int(_response(symbol, waves, places).argmax())]
-            reach = reach / 3
-        width = width / 4
-    item = Items(index, symbol.rounded(place[None]))
-    waves = _waves(symbol, group, symbol.direction(item)[0])
-    return Peak(group, place, float(symbol.largest(item)[0]), waves)
+def _climb(symbol: Symbol, waves: Tensor, place: Tensor, around: Tensor) -> Tensor:
+    """The place near `place` at which the response to one direction is largest."""
+    for shrink in range(6):
+        places = place + around / 3.0**shrink
+        place = places[int(_response(symbol, waves, places).argmax())]
+    return place
+
+
+def _close(x: Tensor, y: Tensor) -> bool:
+    """Whether two frequencies are nearly the same, or mirror images."""
+    return any(bool(((d - d.round()).abs() < 1e-3).all()) for d in (x - y, x + y))
 
 
 def _waves(symbol: Symbol, group: int, direction: Tensor) -> Tensor:

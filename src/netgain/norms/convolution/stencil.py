@@ -173,6 +173,26 @@ def stencil(conv: Conv | ConvTransposed) -> Stencil | None:
     return Stencil(kernel.contiguous(), grid, tuple(levels), exponent, repeats)
 
 
+def stencils(conv: Conv | ConvTransposed) -> list[Stencil]:
+    """Canonical forms of a convolution, each of which bounds its norm from above; none for the zero map.
+
+    A circular convolution whose stride does not divide the grid has a second one: padding copies an input at most
+    `copies` times, so its norm is at most sqrt(copies), and a convolution without padding follows.
+    """
+    first = stencil(conv)
+    forms = [] if first is None else [first]
+    if not (isinstance(conv, Conv) and conv.circular and first is not None):
+        return forms
+    axes = axes_of(conv)
+    if first.repeats == 1 and all(axis.size % axis.stride == 0 for axis in axes):
+        return forms
+    read = tuple(axis.stride * (axis.outputs - 1) + axis.dilation * (axis.taps - 1) + 1 for axis in axes)
+    copies = math.prod(math.ceil(length / axis.size) for length, axis in zip(read, axes, strict=True))
+    plain = dataclasses.replace(conv, in_shape=(conv.in_shape[0], *read), padding=((0, 0),) * len(read), circular=False)
+    second = stencil(plain)
+    return forms if second is None else [*forms, dataclasses.replace(second, repeats=copies)]
+
+
 def _split(kernel: Tensor, axis: Axis) -> tuple[Tensor, list[int], Level, int]:
     """Replace the first tap axis of the kernel (axis 3) by two at its end: block offset and phase."""
     taps = axis.used
