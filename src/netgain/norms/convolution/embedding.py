@@ -19,7 +19,7 @@ from netgain.norms.convolution.stencil import Level
 from netgain.norms.convolution.symbol import Items, Symbol
 
 # Grids ranked by the model of the peaks.
-_MOST_GRIDS = 4096
+_MOST_GRIDS = 512
 # Frequencies scanned for peaks, times columns of the symbol.
 _SCANNED = 2**13
 # Peaks followed, and how often the direction is renewed.
@@ -115,12 +115,12 @@ def grids(levels: tuple[Level, ...], symbol: Symbol, found: list[Peak]) -> list[
     while math.prod(len(o) for o in options) > _MOST_GRIDS:
         longest = max(range(len(options)), key=lambda axis: len(options[axis]))
         options[longest] = options[longest][: max(1, len(options[longest]) // 2)]
-    ranked: list[tuple[float, Grid]] = []
-    for choice in itertools.product(*options):
-        grid = Grid(tuple(size for size, _ in choice), tuple(shift for _, shift in choice))
-        ranked.append((_predicted(grid, symbol, found), grid))
+    choices = list(itertools.product(*options))
+    found_grids = [Grid(tuple(size for size, _ in c), tuple(shift for _, shift in c)) for c in choices]
+    estimates = _predicted(found_grids, symbol, found).tolist()
     # Mirror-symmetric grids cost half.
-    return sorted(ranked, key=lambda pair: pair[0] * (1.0 if pair[1].symmetric else 1.0 + 1e-5))
+    order = sorted(range(len(choices)), key=lambda i: estimates[i] * (1.0 if found_grids[i].symmetric else 1.0 + 1e-5))
+    return [(estimates[i], found_grids[i]) for i in order]
 
 
 def _axis_options(level: Level) -> list[tuple[int, float]]:
@@ -137,15 +137,16 @@ def _axis_options(level: Level) -> list[tuple[int, float]]:
     ]
 
 
-def _predicted(grid: Grid, symbol: Symbol, found: list[Peak]) -> float:
-    """The largest response at the grid points around each peak and its mirror image."""
-    size = torch.tensor(grid.sizes, dtype=torch.float64)
-    shift = torch.tensor(grid.shifts, dtype=torch.float64)
-    corners = torch.tensor(list(itertools.product((0.0, 1.0), repeat=len(grid.sizes))), dtype=torch.float64)
-    largest = 0.0
+def _predicted(candidates: list[Grid], symbol: Symbol, found: list[Peak]) -> Tensor:
+    """For each grid the largest response at its points around each peak and its mirror image."""
+    size = torch.tensor([grid.sizes for grid in candidates], dtype=torch.float64)[:, None]
+    shift = torch.tensor([grid.shifts for grid in candidates], dtype=torch.float64)[:, None]
+    corners = torch.tensor(list(itertools.product((0.0, 1.0), repeat=size.shape[2])), dtype=torch.float64)
+    largest = torch.zeros(len(candidates), dtype=torch.float64)
     for peak in found:
         for sign in (1.0, -1.0):
             # Near -x the symbol is the conjugate of that near x.
-            places = ((sign * peak.place * size - shift).floor() + corners + shift) / size
-            largest = max(largest, float(_response(symbol, peak.waves, sign * places).max()))
+            places = sign * ((sign * peak.place * size - shift).floor() + corners + shift) / size
+            values = _response(symbol, peak.waves, places.flatten(0, 1)).reshape(places.shape[:2])
+            largest = torch.maximum(largest, values.amax(1))
     return largest

@@ -8,7 +8,7 @@ import torch
 
 from netgain.core.errors import UsageError
 from netgain.core.norms import Norm
-from netgain.core.results import Enclosure
+from netgain.core.results import Enclosure, tightest
 from netgain.core.rounding import (
     UNDERFLOW,
     add_up,
@@ -23,17 +23,21 @@ from netgain.linear.convolution import Conv, ConvTransposed
 from netgain.norms.convolution.cells import POINTS, Cover, Grid
 from netgain.norms.convolution.embedding import Peak, grids, peaks
 from netgain.norms.convolution.lower import normalized, witness
+from netgain.norms.convolution.matrices import matrix_norm, matrix_work
 from netgain.norms.convolution.stencil import Stencil, axes_of, grouped, stencil, stencils
 from netgain.norms.convolution.symbol import Symbol
 from netgain.norms.dense import spectral_norm
 from netgain.norms.enclose import operator_enclosure
-from netgain.norms.evaluate import materialized
 from netgain.norms.sums import vector_lower
 
-# Operators with at most so many entries and so small a side are written out as a matrix.
-_ENTRIES, _SIDE = 4_000_000, 1500
+# An operator is written out as a matrix if m n^2 operations are below the first number, and where the Fourier methods
+# leave a gap above `_GAP` below the second.
+_CHEAP, _DEAR = 1.5e10, 3e10
+_GAP = 2e-3
 _MATRIX_RTOL = 1e-6
-# Groups that are decided one by one, as matrices.
+# The Fourier methods do not try to get closer than this to the symbol's maximum.
+_FINEST = 1e-4
+# Constant symbols of at most so many groups are decided one by one.
 _GROUPS = 1024
 # Grids tried for one convolution.
 _GRIDS = 3
@@ -84,12 +88,12 @@ def conv_norm(conv: Conv | ConvTransposed, *, rtol: float = 1e-3, seconds: float
     if not rtol > 0:
         raise UsageError(f"rtol must be positive, got {rtol}")
     check_arithmetic()
-    if _as_matrices(conv):
-        return _written_out(conv, min(rtol, _MATRIX_RTOL))
+    forms = stencils(conv)
+    if matrix_work(conv) <= _CHEAP and any(any(form.degrees) for form in forms):
+        return matrix_norm(conv, min(rtol, _MATRIX_RTOL))
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     error = _error_norm(conv)
     lower, best = 0.0, _Upper(math.inf, "none")
-    forms = stencils(conv)
     for found in forms:
         search = _Search(conv, found, rtol, deadline)
         below, upper = search.enclose()
@@ -100,30 +104,13 @@ def conv_norm(conv: Conv | ConvTransposed, *, rtol: float = 1e-3, seconds: float
             best = _Upper(value, upper.method)
     if not forms:
         best = _Upper(error, "zero kernel")
-    return operator_enclosure(
+    result = operator_enclosure(
         lower, best.value, Norm.L2, lower_method="Rayleigh quotient of a Lanczos vector", upper_method=best.method
     )
-
-
-def _as_matrices(conv: Conv | ConvTransposed) -> bool:
-    """Whether the blocks of the groups are small enough to be written out."""
-    columns, rows = conv.in_size // conv.groups, conv.out_size // conv.groups
-    return conv.groups <= _GROUPS and conv.groups * rows * columns <= _ENTRIES and min(rows, columns) <= _SIDE
-
-
-def _written_out(conv: Conv | ConvTransposed, rtol: float) -> Enclosure:
-    """The largest of the norms of the groups' matrices."""
-    kernels = conv.weight.chunk(conv.groups)
-    errors = [None] * conv.groups if conv.error is None else conv.error.chunk(conv.groups)
-    shape = (conv.in_shape[0] // conv.groups, *conv.in_shape[1:])
-    found: list[Enclosure] = []
-    for kernel, error in zip(kernels, errors, strict=True):
-        matrix, entries = materialized(dataclasses.replace(conv, weight=kernel, error=error, in_shape=shape, groups=1))
-        found.append(spectral_norm(matrix, error=entries, rtol=rtol))
-    lower, upper = max(e.lower.value for e in found), max(e.upper.value for e in found)
-    return operator_enclosure(
-        lower, upper, Norm.L2, lower_method=found[0].lower.method, upper_method=found[0].upper.method
-    )
+    if result.ratio > 1.0 + max(rtol, _GAP) and matrix_work(conv) <= _DEAR and time.monotonic() < deadline:
+        other = matrix_norm(conv, rtol)
+        return Enclosure(tightest(result.lower, other.lower), tightest(result.upper, other.upper))
+    return result
 
 
 class _Search:
@@ -132,7 +119,7 @@ class _Search:
     def __init__(self, conv: Conv | ConvTransposed, found: Stencil, rtol: float, deadline: float):
         self.conv = conv
         self.found = found
-        self.rtol = rtol
+        self.rtol = max(rtol, 4 * _FINEST)
         self.deadline = deadline
         self.symbol = Symbol(found)
         self.sigma = self.symbol.crude
@@ -141,20 +128,24 @@ class _Search:
 
     def enclose(self) -> tuple[float, _Upper]:
         """Lower bound of the norm of the convolution, upper bound of the norm of its stencil."""
-        constant = not any(self.found.degrees)
-        found = [] if constant else peaks(self.symbol)
-        lower = self._lower(found[0] if found else None)
-        if constant and self.symbol.groups <= _GROUPS:
-            value = max(
-                spectral_norm(block[:, :, 0], rtol=min(self.rtol, _MATRIX_RTOL)).upper.value
-                for block in self.symbol.kernel
-            )
-            self._improve(up(value + UNDERFLOW), "constant symbol, shifted Cholesky")
-        elif constant:
-            self._everywhere(max(lower, 1.0), max(1e-5, self.rtol / 8), self.deadline)
-        else:
-            self._symbol_bounds(found, lower)
+        if not any(self.found.degrees):
+            return self._constant(), self.best
+        found = peaks(self.symbol)
+        lower = self._lower(found[0])
+        self._symbol_bounds(found, lower)
         return lower, self.best
+
+    def _constant(self) -> float:
+        """Bounds from a symbol that is one matrix a group; the lower one."""
+        if self.symbol.groups > _GROUPS:
+            lower = self._lower(None)
+            self._everywhere(max(lower, 0.5), self.rtol / 8, self.deadline)
+            return lower
+        parts = [spectral_norm(block[:, :, 0], rtol=_MATRIX_RTOL) for block in self.symbol.kernel]
+        self._improve(up(max(part.upper.value for part in parts) + UNDERFLOW), "constant symbol, shifted Cholesky")
+        if all(axis.whole for axis in axes_of(self.conv)):
+            return max(0.0, down(max(part.lower.value for part in parts) - UNDERFLOW))
+        return self._lower(None)
 
     def _lower(self, peak: Peak | None) -> float:
         """A proved lower bound, in units of 2^exponent."""
@@ -175,12 +166,12 @@ class _Search:
         enough = top * (1.0 + self.rtol / 2) <= wanted
         if enough or ranked[0][1].points > POINTS:
             # All frequencies: enough by itself on large grids, and what the cells of a grid are measured with.
-            self._everywhere(top, max(1e-5, self.rtol / 4) if enough else 0.01, self.deadline)
+            self._everywhere(top, self.rtol / 4 if enough else 0.01, self.deadline)
         for estimate, grid in ranked[:_GRIDS]:
             before = self.best.value
             if before <= wanted or estimate >= before:
                 break
-            slack = max(1e-7, self.rtol / 8)
+            slack = self.rtol / 8
             cover = Cover(slack=slack, deadline=self.deadline)
             self._improve(cover(self.symbol, grid, estimate * (1.0 + slack), self.sigma, before), str(grid))
             # A grid that gained less than a tenth of what is missing is a sign to stop.

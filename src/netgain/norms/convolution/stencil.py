@@ -57,6 +57,15 @@ class Axis:
         first = max(0, -(shift // self.stride))
         return first < self.outputs and self.stride * first + shift < self.size
 
+    @property
+    def whole(self) -> bool:
+        """Whether some output reads the input through all taps that are ever used."""
+        if self.period is not None:
+            return self.dilation * (self.taps - 1) < self.period
+        low, high = self.shift(self.used[0]), self.shift(self.used[-1])
+        first = max(0, -(low // self.stride))
+        return first < self.outputs and self.stride * first + high < self.size
+
     def count(self, tap: int) -> int:
         """The number of outputs for which the tap reads the input: how often it stands in the matrix."""
         if self.period is not None:
