@@ -17,18 +17,17 @@ from netgain.core.rounding import (
     add_up,
     check_arithmetic,
     div_down,
-    down,
     gamma,
     mul_up,
     norm_lower,
     norm_upper,
     sqrt_up,
     sub_down,
-    up,
 )
 from netgain.norms.cholesky import Gram, gram, shifted_bound
 from netgain.norms.enclose import operator_enclosure
 from netgain.norms.lanczos import top_vector
+from netgain.norms.scaling import scaled, unscaled
 
 # Matrices whose largest entry lies within 2^-16 and 2^16 are not rescaled: their Gram matrix neither overflows nor
 # loses anything to underflow that the allowance 2^-960 does not cover.
@@ -109,40 +108,19 @@ def _stored_norm(matrix: Float[Tensor, "m n"], rtol: float) -> tuple[float, floa
         raise NonFiniteWeightError(f"a matrix of shape {tuple(matrix.shape)} contains NaN")
     if largest == 0.0 or math.isinf(largest):
         return 0.0, largest
-    scaled, exponent = _scale(matrix, largest)
-    if 1 in matrix.shape:
-        row = scaled.reshape(1, -1)
-        lower, upper = float(norm_lower(row, Norm.L2)), float(norm_upper(row, Norm.L2))
-    else:
-        lower, upper = _scaled_norm(scaled, rtol)
-    if exponent == 0:
-        return lower, upper
-    # Scaling loses at most 2^-1074 of an entry, when the entry becomes subnormal.
-    lower, upper = max(0.0, sub_down(lower, UNDERFLOW)), add_up(upper, UNDERFLOW)
-    return max(0.0, down(_ldexp(lower, exponent))), up(_ldexp(upper, exponent))
-
-
-def _scale(matrix: Float[Tensor, "m n"], largest: float) -> tuple[Float[Tensor, "long short"], int]:
-    """A contiguous float64 matrix with at least as many rows as columns and 2^exponent times it the given one."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    exponent = math.frexp(largest)[1]
     exact = tall.to("cpu", torch.float64)
-    if abs(exponent) <= _UNSCALED:
-        return exact.contiguous(), 0
-    half = -exponent // 2
-    return (exact * 2.0**half * 2.0 ** (-exponent - half)).contiguous(), exponent
+    if abs(math.frexp(largest)[1]) <= _UNSCALED:
+        return _moderate_norm(exact.contiguous(), rtol)
+    moderate, exponent = scaled(exact, largest)
+    return unscaled(*_moderate_norm(moderate.contiguous(), rtol), exponent)
 
 
-def _ldexp(x: float, exponent: int) -> float:
-    """2^exponent x, infinite on overflow."""
-    try:
-        return math.ldexp(x, exponent)
-    except OverflowError:
-        return math.inf
-
-
-def _scaled_norm(matrix: Float[Tensor, "m n"], rtol: float) -> tuple[float, float]:
-    """Lower and upper bound of ||A||_2 for m >= n >= 2 and moderate entries."""
+def _moderate_norm(matrix: Float[Tensor, "m n"], rtol: float) -> tuple[float, float]:
+    """Lower and upper bound of ||A||_2 for m >= n and entries that need no scaling."""
+    if matrix.shape[1] == 1:
+        row = matrix.reshape(1, -1)
+        return float(norm_lower(row, Norm.L2)), float(norm_upper(row, Norm.L2))
     products = gram(matrix)
     upper = frobenius = sqrt_up(products.trace)
     longest = int(products.lower.diagonal().argmax())
