@@ -52,10 +52,9 @@ def _through_tail(network: Network, tail: Tail, norm: Norm, classes: int) -> Ten
     if not isinstance(node.kind, Affine):
         raise TypeError(f"the tail of a gain bound names {node.name}, which is not affine")
     weights, errors = rows(node.kind.map)
-    if tail.scale is not None:
-        scale = tail.scale.double().expand(node.kind.map.in_shape).reshape(-1)
-        weights, errors = weights / scale, tensor_up(errors / scale)
-        errors = tensor_up(errors + UNIT_ROUNDOFF * weights.abs() + UNDERFLOW)
+    scale = tail.scale.double().expand(node.kind.map.in_shape).reshape(-1)
+    weights, errors = weights / scale, tensor_up(errors / scale)
+    errors = tensor_up(errors + UNIT_ROUNDOFF * weights.abs() + UNDERFLOW)
     if classes == 1:
         differences = norm_upper(tensor_up(weights.abs() + errors), norm.dual).reshape(1, 1)
     else:

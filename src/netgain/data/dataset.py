@@ -106,7 +106,7 @@ def dataset(x: Any, y: Any, origin: str) -> Dataset:
     digest = hashlib.sha256()
     for part in (inputs, whole):
         digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
-        digest.update(part.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        digest.update(part.flatten().clone(memory_format=torch.contiguous_format).view(torch.uint8).numpy().tobytes())
     return Dataset(inputs, whole, origin, digest.hexdigest())
 
 

@@ -1,1 +1,1 @@
-"""Records rendered to terminal, JSON, SVG and HTML."""
+"""Records to terminal, JSON, CSV, SVG and HTML. Numbers come in as they were proved; nothing is computed here."""

@@ -86,18 +86,15 @@ def inside(
         ||result - x|| <= epsilon for the float64 numbers as they are; rows that cannot be brought inside become x.
     """
     delta = ball.project(candidate.double() - x)
-    shrink = torch.ones(len(x), *[1] * (x.ndim - 1), dtype=torch.float64)
-    for _ in range(4):
+    result, todo = x.clone(), torch.ones(len(x), dtype=torch.bool)
+    for shrink in (1.0, 1 - 2.0**-40, 1 - 2.0**-20, 1 - 2.0**-10):
         moved = x + shrink * delta
         # The computed difference is within u of the exact one, entry by entry.
         apart = tensor_up((moved - x).abs() * (1 + 2 * UNIT_ROUNDOFF))
-        outside = norm_upper(apart, ball.norm) > ball.epsilon
-        if not bool(outside.any()):
-            return moved
-        shrink = torch.where(outside.reshape(shrink.shape), shrink * (1 - 2.0**-30), shrink)
-        if bool((shrink < 1 - 2.0**-29).any()):
-            shrink = torch.where(outside.reshape(shrink.shape), torch.full_like(shrink, 1 - 2.0**-10), shrink)
-    return torch.where(outside.reshape(shrink.shape), x, moved)
+        within = todo & (norm_upper(apart, ball.norm) <= ball.epsilon)
+        result[within] = moved[within]
+        todo = todo & ~within
+    return result
 
 
 def misclassified(

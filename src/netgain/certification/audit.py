@@ -1,0 +1,253 @@
+"""The audit: gain, certification and findings of one network, joined into one Record."""
+
+import dataclasses
+import datetime
+import math
+import os
+import platform
+import time
+
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+import netgain
+from netgain.certification.certify import Certification, CertifyOptions, certify_analysed
+from netgain.certification.findings import findings
+from netgain.certification.logits import logits
+from netgain.certification.proportions import rate
+from netgain.core.errors import UsageError
+from netgain.core.norms import Norm
+from netgain.core.progress import Progress, silent
+from netgain.core.record import DataInfo, GainInfo, LayerInfo, ModelInfo, RadiusInfo, Rate, Record
+from netgain.gain.lipschitz import Analysis, analyse
+from netgain.linear.base import AbstractLinearMap
+from netgain.linear.chain import Chain
+from netgain.linear.convolution import Conv, ConvTransposed
+from netgain.linear.dense import Dense
+from netgain.linear.diagonal import Diagonal
+from netgain.network.digest import digest
+from netgain.network.graph import Affine, Network
+
+_STARTS = 64
+_CURVE = 200
+_BINS = 24
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """How to audit.
+
+    Attributes:
+        norm: of inputs, outputs and radii.
+        certify: epsilon, attack, subset, time limit and seed.
+        command: the command that the record is for.
+        preprocess: the preprocessing in words, part of the network already.
+    """
+
+    norm: Norm = Norm.L2
+    certify: CertifyOptions = dataclasses.field(default_factory=CertifyOptions)
+    command: str = "audit"
+    preprocess: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """A record, and the certification behind it where there were data."""
+
+    record: Record
+    certification: Certification | None
+
+
+def audit(
+    network: Network,
+    inputs: Shaped[Tensor, "samples *shape"] | None = None,
+    labels: Int[Tensor, " samples"] | None = None,
+    *,
+    data: DataInfo | None = None,
+    options: AuditOptions | None = None,
+    progress: Progress = silent,
+) -> Audit:
+    """Bound the gain of a network and, with data, certify it on them.
+
+    Guarantee:
+        As `netgain.lipschitz` and `netgain.certify`: bounds are proved, attacked accuracy is measured.
+
+    Args:
+        network: as `netgain.read` gives it.
+        inputs: data in raw units and in the network's shape; None to bound the gain only.
+        labels: their classes.
+        data: facts about the data for the record.
+        options: norm, epsilon, attack, time limit, seed.
+        progress: told about each part.
+
+    Returns:
+        The record, and the certification with one radius an input.
+
+    Raises:
+        NoSoundRuleError: if an operation has no proved rule; nothing is reported then.
+        UsageError: if inputs come without labels.
+    """
+    options = options or AuditOptions()
+    if (inputs is None) != (labels is None):
+        raise UsageError("inputs and labels go together")
+    began, limits = time.monotonic(), options.certify
+    starts = None if inputs is None else inputs[:_STARTS].double()
+    analysis = analyse(
+        network, options.norm, seconds=limits.seconds, seed=limits.seed, starts=starts, progress=progress
+    )
+    certification = None
+    if inputs is not None and labels is not None:
+        head, cut = logits(network)
+        decisive = analysis if not cut else analyse(head, options.norm, seconds=limits.seconds, seed=limits.seed)
+        certification = certify_analysed(decisive, inputs, labels, limits, cut, progress)
+    record = _record(network, analysis, certification, data, options)
+    return Audit(dataclasses.replace(record, seconds=time.monotonic() - began), certification)
+
+
+def _record(
+    network: Network,
+    analysis: Analysis,
+    certification: Certification | None,
+    data: DataInfo | None,
+    options: AuditOptions,
+) -> Record:
+    """The record, its findings included."""
+    record = Record(
+        command=options.command,
+        norm=str(options.norm),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        seed=options.certify.seed,
+        versions=versions(),
+        model=model_info(network, options.preprocess),
+        data=data,
+        gain=gain_info(analysis),
+        layers=layer_infos(analysis),
+    )
+    if certification is not None:
+        record = dataclasses.replace(
+            record,
+            clean_accuracy=certification.clean_accuracy,
+            certified_accuracy=certification.certified_accuracy,
+            attacked_accuracy=certification.attacked_accuracy,
+            certified_on_attacked=certification.certified_on_attacked,
+            per_class=_per_class(certification),
+            radii=_radius_info(certification),
+            attack=str(options.certify.attack) if certification.attacked else "",
+        )
+    return dataclasses.replace(record, findings=findings(record, network.notes, certification))
+
+
+def versions() -> dict[str, str]:
+    """Versions and machine, as every record keeps them."""
+    return {
+        "netgain": netgain.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+    }
+
+
+def model_info(network: Network, preprocess: str | None = None) -> ModelInfo:
+    """What was read."""
+    return ModelInfo(
+        origin=network.origin,
+        sha256=digest(network),
+        input_shape=network.input_shape,
+        output_shape=network.output_shape,
+        parameters=network.parameters,
+        dtype=network.dtype,
+        preprocess=preprocess,
+    )
+
+
+def gain_info(analysis: Analysis) -> GainInfo:
+    """The enclosure with its methods."""
+    lower, upper = analysis.enclosure.lower, analysis.enclosure.upper
+    return GainInfo(
+        lower=lower.value,
+        upper=upper.value,
+        norm=str(upper.norm),
+        region=upper.region,
+        method=upper.method,
+        lower_method=lower.method,
+    )
+
+
+def layer_infos(analysis: Analysis) -> tuple[LayerInfo, ...]:
+    """The layer table, without nodes that neither compute nor bound anything."""
+    shapes = analysis.network.shapes()
+    rows: list[LayerInfo] = []
+    for node in analysis.network.nodes:
+        layer = analysis.layers.get(node.name)
+        if layer is None:
+            continue
+        norm, slope = layer.norm, layer.slope
+        rows.append(
+            LayerInfo(
+                name=node.name,
+                operation=layer.operation,
+                module=node.source.module,
+                location=node.source.location,
+                in_shape=shapes[node.inputs[0]],
+                out_shape=node.shape,
+                parameters=_entries(node.kind.map) if isinstance(node.kind, Affine) else 0,
+                norm_lower=None if norm is None else norm.lower.value,
+                norm_upper=None if norm is None else norm.upper.value,
+                slope_lower=None if slope is None else slope[0],
+                slope_upper=None if slope is None else slope[1],
+                factor=layer.factor,
+                share=layer.share,
+                stable_rank=layer.stable_rank,
+            )
+        )
+    return tuple(rows)
+
+
+def _entries(linear_map: AbstractLinearMap) -> int:
+    """How many weights a map stores."""
+    match linear_map:
+        case Dense(weight=weight) | Conv(weight=weight) | ConvTransposed(weight=weight):
+            return weight.numel()
+        case Diagonal(scale=scale):
+            return scale.numel()
+        case Chain(maps=maps):
+            return sum(_entries(part) for part in maps)
+        case _:
+            return 0
+
+
+def _per_class(certification: Certification) -> tuple[Rate, ...]:
+    """Certified accuracy of each class at each epsilon (clean accuracy as epsilon None)."""
+    rates: list[Rate] = []
+    for label in certification.labels.unique().tolist():
+        mine = certification.labels == label
+        size = int(mine.sum())
+        rates.append(rate(int(certification.correct[mine].sum()), size, label=label))
+        for epsilon in certification.epsilon:
+            count = int(certification.certified(epsilon)[mine].sum())
+            rates.append(rate(count, size, epsilon=epsilon, label=label))
+    return tuple(rates)
+
+
+def _radius_info(certification: Certification) -> RadiusInfo:
+    """Histogram, curve and median of the radii."""
+    correct = certification.correct & ~certification.undecided
+    radii = torch.where(correct, certification.radii, torch.zeros_like(certification.radii))
+    finite = radii[correct & torch.isfinite(radii)]
+    top = float(finite.max()) if len(finite) else 0.0
+    edges = torch.linspace(0.0, top if top > 0 else 1.0, _BINS + 1, dtype=torch.float64)
+    counts = torch.histogram(finite, edges).hist if len(finite) else torch.zeros(_BINS)
+    at = torch.linspace(0.0, top, _CURVE, dtype=torch.float64)
+    # Certified at r means radius >= r; at r = 0 every correct, decided input counts.
+    ordered = radii[correct].sort().values
+    share = (len(ordered) - torch.searchsorted(ordered, at)) / len(radii)
+    median = float(radii.sort().values[(len(radii) - 1) // 2])
+    return RadiusInfo(
+        median=median if math.isfinite(median) else math.inf,
+        edges=tuple(edges.tolist()),
+        counts=tuple(int(count) for count in counts.tolist()),
+        curve=tuple(zip(at.tolist(), share.tolist(), strict=True)),
+        undecided=int(certification.undecided.sum()),
+    )

@@ -1,0 +1,49 @@
+"""`netgain audit`: gain, layers, and with data accuracy, certificates and attacks; one report."""
+
+import click
+
+from netgain.cli import options
+from netgain.cli.session import debug_option
+
+EPILOG = """\b
+Examples:
+  netgain audit model.onnx
+  netgain audit model.onnx --data test.npz --report report.html --json audit.json
+  netgain audit pkg.models:build --weights w.safetensors --data mnist:test --preprocess 0.1307,0.3081
+  netgain audit model.onnx --data test.npz --max-gain 25 --min-certified 0.1:0.8 --quiet
+"""
+
+
+@click.command(
+    "audit",
+    short_help="Prove a model's gain; with data, certify and attack it; write the report.",
+    epilog=EPILOG,
+)
+@click.argument("model", metavar="MODEL")
+@options.checks
+@options.reading
+@options.computing
+@options.all_gates
+@options.all_outputs
+@debug_option
+def command(
+    model: str,
+    checks: options.Checks,
+    reading: options.Reading,
+    computing: options.Computing,
+    gates: options.Gates,
+    outputs: options.Outputs,
+) -> None:
+    """Prove how strongly MODEL's output can react to its input, layer by layer and as a whole.
+
+    MODEL is F.onnx, F.pt2, or package.module:factory (a function without arguments that returns a torch module).
+    With --data, the accuracy that no change up to --epsilon can break is proved, and attacked from the other side.
+    """
+    from netgain.cli import output
+    from netgain.cli.work import audit, check_gates
+
+    check_gates(gates, checks)
+    output.check_writable(outputs)
+    record = audit(model, checks, reading, computing, gates, outputs)
+    results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]
+    output.deliver(record, outputs, results)

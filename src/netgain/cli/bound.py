@@ -1,0 +1,39 @@
+"""`netgain bound`: the proved enclosure of the gain and the layer table, without data."""
+
+import click
+
+from netgain.cli import options
+from netgain.cli.session import debug_option
+
+EPILOG = """\b
+Examples:
+  netgain bound model.onnx
+  netgain bound model.pt2 --norm linf --seconds 30
+  netgain bound pkg.models:build --weights w.safetensors --input-shape 1,28,28 --max-gain 25
+"""
+
+
+@click.command("bound", short_help="Prove a model's gain: lower and upper bound, layer table.", epilog=EPILOG)
+@click.argument("model", metavar="MODEL")
+@options.reading
+@options.computing
+@options.gain_gate
+@options.report_outputs
+@debug_option
+def command(
+    model: str,
+    reading: options.Reading,
+    computing: options.Computing,
+    gates: options.Gates,
+    outputs: options.Outputs,
+) -> None:
+    """Prove a lower and an upper bound of MODEL's gain (Lipschitz constant), over all inputs.
+
+    MODEL is F.onnx, F.pt2, or package.module:factory.
+    """
+    from netgain.cli import output
+    from netgain.cli.work import bound
+
+    output.check_writable(outputs)
+    record = bound(model, reading, computing)
+    output.deliver(record, outputs, output.gain_gate(record, gates.max_gain))

@@ -1,0 +1,32 @@
+"""`netgain show`: the network as it was read, operation by operation."""
+
+import click
+
+from netgain.cli import options
+from netgain.cli.session import debug_option
+
+EPILOG = """\b
+Examples:
+  netgain show model.onnx
+  netgain show pkg.models:build --input-shape 1,28,28
+"""
+
+
+@click.command("show", short_help="The layers of a model as read; which have no proof rule.", epilog=EPILOG)
+@click.argument("model", metavar="MODEL")
+@options.reading
+@options.quiet_option
+@options.json_option
+@debug_option
+def command(model: str, reading: options.Reading, quiet: bool, json: str | None) -> None:
+    """List MODEL's operations with shapes, parameters and source lines, without bounding anything.
+
+    The column "rule" says what can be proved: "yes", or the code of the reason why not (`netgain explain CODE`).
+    """
+    from netgain.cli import output
+    from netgain.cli.work import show
+
+    outputs = options.Outputs(report=None, json=json)
+    output.check_writable(outputs)
+    record, rules = show(model, reading)
+    output.deliver_show(record, rules, outputs)
