@@ -101,16 +101,15 @@ def magnitude(
     return x
 
 
-def fits(linear_map: AbstractLinearMap, side: int = _SIDE) -> bool:
+def fits(linear_map: AbstractLinearMap) -> bool:
     """Whether the map may be written out as a matrix: few entries, a small side, little work.
 
     Args:
         linear_map: the map.
-        side: the largest smaller side.
     """
     smaller = min(linear_map.in_size, linear_map.out_size)
     work = smaller * sum(stage.terms * stage.out_size for stage in _stages(linear_map))
-    return linear_map.in_size * linear_map.out_size <= _ENTRIES and smaller <= side and work <= _WORK
+    return linear_map.in_size * linear_map.out_size <= _ENTRIES and smaller <= _SIDE and work <= _WORK
 
 
 def materialized(linear_map: AbstractLinearMap) -> tuple[Float[Tensor, "out in"], Float[Tensor, "out in"] | None]:

@@ -24,14 +24,15 @@ from netgain.linear.diagonal import Diagonal
 from netgain.linear.reshape import Reshape
 from netgain.linear.selection import Selection
 from netgain.linear.separable import Separable
+from netgain.norms.convolution import conv_norm
 from netgain.norms.dense import spectral_norm
 from netgain.norms.enclose import operator_enclosure
 from netgain.norms.evaluate import fits, materialized
 from netgain.norms.lanczos import top_vector
 from netgain.norms.sums import l1_norm, linf_norm, vector_lower
 
-# Convolutions with a smaller side up to this are written out as matrices.
-_CONV_SIDE = 2048
+# Sharper than this, a large convolution would cost far more than it gains.
+_CONV_RTOL = 1e-3
 _LANCZOS_STEPS = 30
 
 
@@ -78,8 +79,8 @@ def operator_norm(
         case Conv() if norm is not Norm.L2 and linear_map.circular and fits(linear_map):
             # Taps that wrap onto the same input add up before the magnitude is taken.
             return _written_out(linear_map, norm, rtol)
-        case Conv() | ConvTransposed() if norm is Norm.L2 and fits(linear_map, _CONV_SIDE):
-            return _written_out(linear_map, norm, rtol)
+        case Conv() | ConvTransposed() if norm is Norm.L2:
+            return conv_norm(linear_map, rtol=max(rtol, _CONV_RTOL), seconds=seconds)
         case _:
             return _generic(linear_map, norm)
 
