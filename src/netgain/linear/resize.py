@@ -55,14 +55,15 @@ def upsample(
         case "area":
             return adaptive_average_pool(in_shape, output_size)
         case "nearest" | "nearest-exact":
-            shift = Fraction(0) if mode == "nearest" else Fraction(1, 2)
-            return _nearest(in_shape, output_size, steps, shift)
+            return _nearest(in_shape, output_size, factors, mode == "nearest-exact")
         case "linear" | "bilinear" | "trilinear" | "bicubic":
             rows: dict[int, list[Row]] = {}
             weigh = _cubic if mode == "bicubic" else _linear
             for axis, (m, step) in enumerate(zip(output_size, steps, strict=True), start=lead):
                 n = in_shape[axis]
-                places = _positions(n, m, step, align_corners)
+                # torch's linear modes keep an axis whose size does not change, whatever the factor; its cubic does not.
+                kept = m == n and mode != "bicubic"
+                places = [Fraction(i) for i in range(n)] if kept else _positions(n, m, step, align_corners)
                 if places != [Fraction(i) for i in range(n)]:
                     rows[axis] = [weigh(place, n) for place in places]
             return separable(in_shape, rows)
@@ -78,25 +79,25 @@ def _step(size: int, new: int, factor: float | None) -> Fraction:
     return 1 / Fraction(factor)
 
 
-def _nearest(in_shape: Shape, output_size: Shape, steps: list[Fraction], shift: Fraction) -> AbstractLinearMap:
-    """Each output reads input floor((i + shift) step)."""
-    lead = len(in_shape) - len(output_size)
+def _nearest(
+    in_shape: Shape, output_size: Shape, factors: tuple[float | None, ...], centred: bool
+) -> AbstractLinearMap:
+    """Each output reads the input that torch reads in float64 (near ties its positions are floating-point numbers)."""
+    axes = len(output_size)
+    require(axes <= 3, f"nearest resampling takes one to three axes, got the output size {output_size}")
+    lead = in_shape[: len(in_shape) - axes]
+    name = f"_upsample_nearest_exact{axes}d" if centred else f"upsample_nearest{axes}d"
+    resample = getattr(torch.ops.aten, name)
 
     def move(index: Tensor) -> Tensor:
-        for axis, (m, step) in enumerate(zip(output_size, steps, strict=True), start=lead):
-            last = in_shape[axis] - 1
-            index = index.index_select(
-                axis, torch.tensor([min(math.floor((i + shift) * step), last) for i in range(m)])
-            )
-        return index
+        batch = index.reshape(1, math.prod(lead), *in_shape[len(lead) :]).to(torch.float64)
+        return resample(batch, output_size, *factors).to(torch.int64).reshape(*lead, *output_size)
 
     return moved(in_shape, move)
 
 
 def _positions(size: int, new: int, step: Fraction, align_corners: bool) -> list[Fraction]:
     """The input position, in units of pixels, of each output."""
-    if new == size:
-        return [Fraction(i) for i in range(new)]
     if align_corners:
         return [Fraction(i * (size - 1), new - 1) if new > 1 else Fraction(0) for i in range(new)]
     return [(i + Fraction(1, 2)) * step - Fraction(1, 2) for i in range(new)]

@@ -236,7 +236,8 @@ def _outside(size: int, before: int, after: int, mode: PadMode) -> Tensor:
             mirrored = position.abs()
             return torch.where(mirrored >= size, 2 * (size - 1) - mirrored, mirrored)
         case "circular":
-            require(min(before, after) >= 0, f"circular padding ({before}, {after}) must not be negative")
+            mixed = min(before, after) < 0 < wide
+            require(not mixed, f"circular padding ({before}, {after}) must not cut one side and extend the other")
             require(wide <= size, f"circular padding {wide} is wider than the axis of size {size}")
             return position % size
         case _:

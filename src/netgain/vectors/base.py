@@ -14,18 +14,30 @@ class AbstractVectorFunction(abc.ABC):
     Subclasses are final frozen dataclasses.
 
     Attributes:
-        name: what reports call it, with its parameters: "max_pool(3, stride 2)".
-        source: where the facts come from.
         in_shape: shape of one input, batch axis excluded.
-        out_shape: shape of one output, batch axis excluded.
-        positively_homogeneous: f(t x) = t f(x) for all t >= 0 (max, sort, max-pooling).
     """
 
-    name: str
-    source: str
     in_shape: tuple[int, ...]
-    out_shape: tuple[int, ...]
-    positively_homogeneous: bool
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """What reports call it, with its parameters: "max_pool(3x3, stride 2x2)"."""
+
+    @property
+    @abc.abstractmethod
+    def source(self) -> str:
+        """Where the facts come from."""
+
+    @property
+    @abc.abstractmethod
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of one output, batch axis excluded."""
+
+    @property
+    def positively_homogeneous(self) -> bool:
+        """Whether f(t x) = t f(x) for all t >= 0 (max, sort, max-pooling)."""
+        return False
 
     @abc.abstractmethod
     def value(self, x: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
