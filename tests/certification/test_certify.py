@@ -5,7 +5,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from networks import chain, linear, mlp, softmax
 
 import netgain
 from netgain.activations.table import activation
@@ -23,6 +22,7 @@ from netgain.core.errors import (
 from netgain.core.norms import Norm
 from netgain.gain.lipschitz import analyse
 from netgain.network.graph import Elementwise
+from tests.certification.networks import chain, linear, mlp, softmax
 
 QUIET = CertifyOptions(attack=None)
 
