@@ -12,9 +12,11 @@ from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
 from netgain.core.results import Enclosure, tightest
 from netgain.core.rounding import check_arithmetic
+from netgain.gain.absolute import AbsoluteProduct
 from netgain.gain.layers import LayerGain, layer_gains
 from netgain.gain.lower import Ascent
 from netgain.gain.product import Product
+from netgain.gain.rescaled import Rescaled
 from netgain.gain.result import GainBound
 from netgain.network.fold import fold
 from netgain.network.graph import Network
@@ -47,7 +49,9 @@ def methods(norm: Norm) -> tuple[Method, ...]:
     Args:
         norm: the norm of inputs and outputs.
     """
-    return (Product(),)
+    if norm is Norm.L2:
+        return (Product(), AbsoluteProduct(), Rescaled())
+    return (Product(), AbsoluteProduct())
 
 
 def analyse(

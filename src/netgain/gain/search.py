@@ -71,7 +71,7 @@ def _tangent(node: Node, inputs: list[Tensor], tangents: list[Tensor], smoothing
 
 def _typical(x: Tensor) -> Tensor:
     """The root mean square of each row, shaped to broadcast."""
-    size = x.detach().flatten(1).norm(dim=1) / math.sqrt(max(1, x[0].numel()))
+    size = x.detach().reshape(len(x), -1).norm(dim=1) / math.sqrt(max(1, x[0].numel()))
     return size.reshape(-1, *([1] * (x.dim() - 1)))
 
 
@@ -101,17 +101,13 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
     """
     if norm is Norm.LINF:
         return torch.where(gradient < 0, -1.0, 1.0).to(gradient)
-    flat = gradient.flatten(1)
+    flat = gradient.reshape(len(gradient), -1)
     if norm is Norm.L2:
         size = flat.norm(dim=1, keepdim=True)
         return (flat / size.clamp_min(1e-300)).reshape(gradient.shape)
     best = flat.abs().argmax(1, keepdim=True)
-    return (
-        torch
-        .zeros_like(flat)
-        .scatter(1, best, torch.where(flat.gather(1, best) < 0, -1.0, 1.0))
-        .reshape(gradient.shape)
-    )
+    sign = torch.where(flat.gather(1, best) < 0, -1.0, 1.0).to(flat)
+    return torch.zeros_like(flat).scatter(1, best, sign).reshape(gradient.shape)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,7 +165,6 @@ def _gradients(network: Network, norm: Norm, x: Tensor, v: Tensor, smoothing: fl
     with torch.enable_grad():
         x, v = x.detach().requires_grad_(), v.detach().requires_grad_()
         size = norm.of(stretched(network, x, v, smoothing))
-        pull_x, pull_v = torch.autograd.grad(size.clamp_min(1e-300).log().sum(), (x, v), allow_unused=True)
-    zero = torch.zeros_like(x)
-    pull_x, pull_v = zero if pull_x is None else pull_x, zero if pull_v is None else pull_v
+        logs = size.clamp_min(1e-300).log().sum()
+        pull_x, pull_v = torch.autograd.grad(logs, (x, v), allow_unused=True, materialize_grads=True)
     return pull_x.nan_to_num(0.0, 0.0, 0.0), pull_v.nan_to_num(0.0, 0.0, 0.0), size.detach()

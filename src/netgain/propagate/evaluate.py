@@ -19,7 +19,7 @@ from netgain.propagate.running import Running
 _MEMORY = 2**28  # bytes for the live tensors of one chunk
 _COPIES = 6  # tensors of a node's size that a rule holds at once
 
-Rule = Callable[[list[Running], Tensor], Running]
+Rule = Callable[[list[Running]], Running]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +80,12 @@ def evaluate(
         raise UsageError("radius must be non-negative")
     start = start.expand(x.shape)
     rules = _rules(network, gains or {})
+    if x.shape[0] == 0:
+        none = torch.zeros(0, *network.output_shape, dtype=torch.float64)
+        return Evaluated(none, none, torch.zeros(0, dtype=torch.float64))
     rows = max(1, _MEMORY // max(1, 8 * _COPIES * _live_size(network)))
     parts = [
-        _forward(network, rules, x[i : i + rows].double(), start[i : i + rows])
-        for i in range(0, max(1, x.shape[0]), rows)
+        _forward(network, rules, x[i : i + rows].double(), start[i : i + rows]) for i in range(0, x.shape[0], rows)
     ]
     return Evaluated(
         torch.cat([part.value for part in parts]),
@@ -100,8 +102,7 @@ def _forward(network: Network, rules: Mapping[str, Rule], x: Tensor, radius: Ten
     for node in network.nodes:
         if node.name not in last:
             continue
-        inputs = [live[name] for name in node.inputs]
-        live[node.name] = rules[node.name](inputs, evaluate_node(node, [item.value for item in inputs]))
+        live[node.name] = rules[node.name]([live[name] for name in node.inputs])
         for name in node.inputs:
             if last[name] == node.name:
                 live.pop(name, None)
@@ -150,20 +151,24 @@ def _rule(node: Node, proved: float | None) -> Rule:
         NoSoundRuleError: for an operation without one.
     """
     kind = node.kind
+
+    def value(inputs: list[Running]) -> Tensor:
+        return evaluate_node(node, [item.value for item in inputs])
+
     match kind:
         case Affine():
             affine = running.AffineRule.of(kind, proved)
-            return lambda inputs, value: affine(inputs[0], value)
+            return lambda inputs: affine(inputs[0])
         case Elementwise(activation=activation):
-            return lambda inputs, value: running.elementwise(activation, inputs[0], value)
+            return lambda inputs: running.elementwise(activation, inputs[0], value(inputs))
         case Vector(function=function):
-            return lambda inputs, value: running.vector(function, proved, inputs[0], value)
+            return lambda inputs: running.vector(function, proved, inputs[0], value(inputs))
         case Bilinear(form=form):
-            return lambda inputs, value: running.bilinear(form, inputs[0], inputs[1], value)
+            return lambda inputs: running.bilinear(form, inputs[0], inputs[1], value(inputs))
         case Sum():
-            return lambda inputs, value: running.weighted_sum(kind, inputs, value)
+            return lambda inputs: running.weighted_sum(kind, inputs, value(inputs))
         case Concat():
-            return lambda inputs, value: running.concatenated(kind, inputs, value)
+            return lambda inputs: running.concatenated(kind, inputs, value(inputs))
         case Opaque(code=code, reason=reason):
             raise NoSoundRuleError(f"{node.source} cannot be evaluated with a proved error: {reason}", code=code)
         case _:

@@ -1,0 +1,25 @@
+"""Lowering rules, one family a file; importing the package files them all."""
+
+from netgain.network.read.onnx.ops import (
+    activations,
+    arithmetic,
+    linear,
+    normalization,
+    opaque,
+    pooling,
+    reductions,
+    shapes,
+    structure,
+)
+
+__all__ = [
+    "activations",
+    "arithmetic",
+    "linear",
+    "normalization",
+    "opaque",
+    "pooling",
+    "reductions",
+    "shapes",
+    "structure",
+]
