@@ -62,17 +62,17 @@ def test_gelu_by_erf(name, tmp_path):
 
 TANH = {
     "power": (
-    "Pow x three -> p\nMul p cube -> q\nAdd x q -> r\nMul r scale -> s\nTanh s -> t\n"
-    "Add t one -> u\nMul x half -> h\nMul h u -> y"
-),
+        "Pow x three -> p\nMul p cube -> q\nAdd x q -> r\nMul r scale -> s\nTanh s -> t\n"
+        "Add t one -> u\nMul x half -> h\nMul h u -> y"
+    ),
     "products": (
-    "Mul cube x -> a\nMul x a -> b\nMul x b -> c\nAdd x c -> d\nMul scale d -> e\nTanh e -> f\n"
-    "Add one f -> g\nMul half g -> h\nMul x h -> y"
-),
+        "Mul cube x -> a\nMul x a -> b\nMul x b -> c\nAdd x c -> d\nMul scale d -> e\nTanh e -> f\n"
+        "Add one f -> g\nMul half g -> h\nMul x h -> y"
+    ),
     "factored": (
-    "Mul x x -> a\nMul a cube -> b\nAdd b one -> c\nMul x c -> d\nMul d scale -> e\nTanh e -> f\n"
-    "Add f one -> g\nMul g x -> h\nMul h half -> y"
-),
+        "Mul x x -> a\nMul a cube -> b\nAdd b one -> c\nMul x c -> d\nMul d scale -> e\nTanh e -> f\n"
+        "Add f one -> g\nMul g x -> h\nMul h half -> y"
+    ),
 }
 
 
@@ -163,28 +163,24 @@ def test_derivation_of_the_widening():
 
 LAYER = {
     "torch": (
-    "ReduceMean x -> m | axes=[-1]\nSub x m -> d\nPow d two -> s\nReduceMean s -> v | axes=[-1]\n"
-    "Add v eps -> w\nSqrt w -> r\nDiv d r -> y"
-),
+        "ReduceMean x -> m | axes=[-1]\nSub x m -> d\nPow d two -> s\nReduceMean s -> v | axes=[-1]\n"
+        "Add v eps -> w\nSqrt w -> r\nDiv d r -> y"
+    ),
     "product": (
-    "ReduceMean x -> m | axes=[-1]\nSub x m -> d\nMul d d -> s\nReduceMean s -> v | axes=[-1]\n"
-    "Add v eps -> w\nSqrt w -> r\nReciprocal r -> q\nMul d q -> y"
-),
+        "ReduceMean x -> m | axes=[-1]\nSub x m -> d\nMul d d -> s\nReduceMean s -> v | axes=[-1]\n"
+        "Add v eps -> w\nSqrt w -> r\nReciprocal r -> q\nMul d q -> y"
+    ),
     "jax": (
-        (
-    "ReduceSum x axes -> a | keepdims=0\nMul x x -> s\nReduceSum s axes -> b | keepdims=0\n"
-    "Mul a share -> m\nMul b share -> n\n"
-)
-        (
-    "Mul m m -> k\nSub n k -> v\nMax zero v -> c\nUnsqueeze c axes -> e\nUnsqueeze m axes -> f\n"
-    "Add e eps -> w\nSqrt w -> r\n"
-)
+        "ReduceSum x axes -> a | keepdims=0\nMul x x -> s\nReduceSum s axes -> b | keepdims=0\n"
+        "Mul a share -> m\nMul b share -> n\n"
+        "Mul m m -> k\nSub n k -> v\nMax zero v -> c\nUnsqueeze c axes -> e\nUnsqueeze m axes -> f\n"
+        "Add e eps -> w\nSqrt w -> r\n"
         "Reciprocal r -> q\nMul q gamma -> p\nSub x f -> d\nMul d p -> y"
     ),
     "middle axis": (
-    "ReduceMean x -> m | axes=[1]\nSub x m -> d\nPow d two -> s\nReduceMean s -> v | axes=[1]\n"
-    "Add v eps -> w\nSqrt w -> r\nDiv d r -> y"
-),
+        "ReduceMean x -> m | axes=[1]\nSub x m -> d\nPow d two -> s\nReduceMean s -> v | axes=[1]\n"
+        "Add v eps -> w\nSqrt w -> r\nDiv d r -> y"
+    ),
     "rms": "Mul x x -> s\nReduceMean s -> v | axes=[-1]\nAdd v eps -> w\nSqrt w -> r\nDiv x r -> y",
 }
 
@@ -201,19 +197,17 @@ def test_layer_normalization_in_parts(name, tmp_path):
 
 NOT_LAYER = {
     "mean of the other axis": (
-    "ReduceMean x -> m | axes=[1]\nSub x m -> d\nPow d two -> s\nReduceMean s -> v | axes=[2]\n"
-    "Add v eps -> w\nSqrt w -> r\nDiv d r -> y"
-),
+        "ReduceMean x -> m | axes=[1]\nSub x m -> d\nPow d two -> s\nReduceMean s -> v | axes=[2]\n"
+        "Add v eps -> w\nSqrt w -> r\nDiv d r -> y"
+    ),
     "statistic of other rows": (
-        (
-    "Mul x x -> s\nReduceMean s -> v | axes=[-1] keepdims=0\nUnsqueeze v axis -> u\nAdd u eps -> w\n"
-    "Sqrt w -> r\nDiv x r -> y"
-)
+        "Mul x x -> s\nReduceMean s -> v | axes=[-1] keepdims=0\nUnsqueeze v axis -> u\nAdd u eps -> w\n"
+        "Sqrt w -> r\nDiv x r -> y"
     ),
     "rounded mean": (
-    "ReduceSum x axes -> a\nMul a sixth -> m\nSub x m -> d\nPow d two -> s\n"
-    "ReduceMean s -> v | axes=[-1]\nAdd v eps -> w\nSqrt w -> r\nDiv x r -> y"
-),
+        "ReduceSum x axes -> a\nMul a sixth -> m\nSub x m -> d\nPow d two -> s\n"
+        "ReduceMean s -> v | axes=[-1]\nAdd v eps -> w\nSqrt w -> r\nDiv x r -> y"
+    ),
 }
 
 
