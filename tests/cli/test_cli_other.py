@@ -20,13 +20,13 @@ def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 
 
 def test_compare_models_and_documents(netgain, folder):
-    ran = netgain("compare", "small.onnx", "small2.onnx", "--data", "test.npz", "--report", "c.html")
+    ran = netgain("compare", "small.onnx", "small2.onnx", "--data", "test.npz", "--attack", "5", "--report", "c.html")
     assert ran.code == 0
     assert "The proved upper bound of the gain (l2, global) fell from" in ran.out
     assert "(x2 lower)" in ran.out
     assert "<svg" in (folder / "c.html").read_text()
-    netgain("audit", "small.onnx", "--data", "test.npz", "--json", "a.json")
-    netgain("audit", "wide.onnx", "--data", "test.npz", "--json", "b.json")
+    netgain("audit", "small.onnx", "--json", "a.json")
+    netgain("audit", "wide.onnx", "--json", "b.json")
     ran = netgain("compare", "a.json", "b.json", "--json", "-")
     assert ran.code == 0
     document = json.loads(ran.out)
