@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from netgain.core.errors import TooLargeError
-from netgain.core.rounding import SMALLEST_NORMAL, UNIT_ROUNDOFF
+from netgain.core.rounding import UNIT_ROUNDOFF, up
 
 LARGEST_MATRIX = 2**25
 Matrix = Float[Tensor, "_ _"]
@@ -18,7 +18,8 @@ Row = Sequence[tuple[int, Fraction]]
 def rounded(value: Fraction) -> tuple[float, float]:
     """The nearest float64 and a bound of its distance, 0 where it is exact.
 
-    A normal float64 x is within u |x| of every number that rounds to it (u = 2^-53), since half an ulp is at most that.
+    A normal float64 x is within u |x| of every number that rounds to it (u = 2^-53), since half an ulp is at most that;
+    the step up covers subnormal numbers, where half an ulp is half the smallest of them.
 
     Args:
         value: a rational number.
@@ -26,7 +27,7 @@ def rounded(value: Fraction) -> tuple[float, float]:
     nearest = float(value)
     if Fraction(nearest) == value:
         return nearest, 0.0
-    return nearest, max(abs(nearest), SMALLEST_NORMAL) * UNIT_ROUNDOFF
+    return nearest, up(abs(nearest) * UNIT_ROUNDOFF)
 
 
 def rational_matrix(rows: Sequence[Row], columns: int) -> tuple[Matrix, Matrix | None]:
