@@ -121,25 +121,25 @@ def hardshrink(lambd: Parameter = 0.5) -> Activation:
 
 @ACTIVATIONS.register("threshold")
 def threshold(threshold: Parameter, value: Parameter) -> Activation:
-    """X above the threshold, the given value elsewhere: continuous only where both are equal."""
+    """x above the threshold, the given value elsewhere: continuous only where both are equal."""
     place, below = exact("threshold", threshold), exact("value", value)
     jump = torch.where(place > below, math.inf, torch.where(place < below, -math.inf, 0.0)).double()
 
-    def above(x: Tensor) -> Tensor:
-        return x > like(place, x)
+    def outside(x: Tensor) -> Tensor:
+        return x <= like(place, x)
 
     def evaluate(x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
-        return torch.where(above(x), x, like(below, x))
+        return torch.where(outside(x), like(below, x), x)
 
     def function(x: Interval) -> Interval:
-        return x.where(above(x.lo), Interval.exactly(below.to(x.lo.device)))
+        return Interval.exactly(below.to(x.lo.device)).where(outside(x.lo), x)
 
     return assemble(
         f"threshold({describe(place)}, {describe(below)})",
         evaluate,
         function,
         slope=Pieces(
-            lambda x: _one(x).where(above(x.lo), _flat(x)),
+            lambda x: _flat(x).where(outside(x.lo), _one(x)),
             (turn(-math.inf, 0.0), turn(place, 0.0, 1.0, jump), turn(math.inf, 1.0)),
         ),
         turns=(turn(-math.inf, below), turn(place, below, place), turn(math.inf, math.inf)),

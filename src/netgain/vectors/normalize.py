@@ -125,8 +125,7 @@ class GroupNorm(AbstractVectorFunction):
 
     def value(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
         """The standardized entries."""
-        rows = x.reshape(x.shape[0], self.groups, self._size)
-        return functional.layer_norm(rows, (self._size,), eps=self.eps).reshape(x.shape)
+        return torch.group_norm(x, self.groups, eps=self.eps)
 
     def error(
         self, x: Float[Tensor, "batch *shape"], radius: Float[Tensor, "batch *shape"]
