@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netgain.linear.chain import Chain
 from netgain.linear.dense import Dense
 from netgain.linear.selection import Selection
 from netgain.propagate.magnitude import Magnitude, inflate, schur_norm
@@ -61,3 +62,14 @@ def test_schur_norm_is_attained_by_a_constant_matrix():
     exact = 0.1 * 6
     assert exact * (1 - 1e-15) <= schur_norm(Dense(weight)) <= exact * (1 + 1e-12)
     assert schur_norm(None) == 0.0
+
+
+def test_a_chain_enlarges_the_underflow_of_its_first_map():
+    # 1e-200 * 1e-200 underflows to 0; the exact product with 1e300 is 1e-100.
+    chain = Chain((
+        Dense(torch.tensor([[1e-200]], dtype=torch.float64)),
+        Dense(torch.tensor([[1e300]], dtype=torch.float64)),
+    ))
+    v = torch.tensor([[1e-200]], dtype=torch.float64)
+    assert float(Magnitude.of(chain).apply(v)) >= 1e-100
+    assert float(Magnitude.of(chain).adjoint(v)) >= 1e-100

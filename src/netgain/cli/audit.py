@@ -40,9 +40,8 @@ def command(
     With --data, the accuracy that no change up to --epsilon can break is proved, and attacked from the other side.
     """
     from netgain.cli import output
-    from netgain.cli.work import audit, check_gates
+    from netgain.cli.work import audit
 
-    check_gates(gates, checks)
     output.check_writable(outputs)
     record = audit(model, checks, reading, computing, gates, outputs)
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]

@@ -28,5 +28,5 @@ def command(model: str, reading: options.Reading, quiet: bool, json: str | None)
 
     outputs = options.Outputs(report=None, json=json)
     output.check_writable(outputs)
-    record, rules = show(model, reading)
+    record, rules = show(model, reading, quiet)
     output.deliver_show(record, rules, outputs)

@@ -212,5 +212,11 @@ CODES: dict[str, Code] = {
             "A layer's norm is zero or subnormal: the network is constant behind it.",
             "Check for dead layers or weights that decayed to zero.",
         ),
+        Code(
+            "NG111",
+            "the file was not replayed",
+            "The model could be read but not run for comparison, so only the reading rules vouch for the graph.",
+            "Install onnxruntime, which runs more operations than the onnx package's reference implementation.",
+        ),
     )
 }

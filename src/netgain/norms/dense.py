@@ -17,18 +17,17 @@ from netgain.core.rounding import (
     add_up,
     check_arithmetic,
     div_down,
-    down,
     gamma,
     mul_up,
     norm_lower,
     norm_upper,
     sqrt_up,
     sub_down,
-    up,
 )
 from netgain.norms.cholesky import Gram, gram, shifted_bound
 from netgain.norms.enclose import operator_enclosure
 from netgain.norms.lanczos import top_vector
+from netgain.norms.scaling import scaled, unscaled
 
 # Matrices whose largest entry lies within 2^-16 and 2^16 are not rescaled: their Gram matrix neither overflows nor
 # loses anything to underflow that the allowance 2^-960 does not cover.
@@ -40,6 +39,9 @@ _FLOAT32_TOLERANCE = 1e-7
 # A shift is tried this far above the estimate, and again further away while the factorization fails.
 _RETRY = 64.0
 _ATTEMPTS = 8
+_BLOCK = 128
+# Up to this order all eigenvectors are cheaper than Lanczos.
+_SMALL = 64
 (_TRSV,) = get_blas_funcs(("trsv",), dtype=np.float64)
 
 
@@ -100,53 +102,33 @@ def _stored_norm(matrix: Float[Tensor, "m n"], rtol: float) -> tuple[float, floa
     """Lower and upper bound of ||A||_2 for the exact entries."""
     if matrix.numel() == 0:
         return 0.0, 0.0
-    largest = float(torch.linalg.vector_norm(matrix, math.inf))
+    least, most = torch.aminmax(matrix)
+    largest = max(-float(least), float(most))
     if math.isnan(largest):
         raise NonFiniteWeightError(f"a matrix of shape {tuple(matrix.shape)} contains NaN")
     if largest == 0.0 or math.isinf(largest):
         return 0.0, largest
-    scaled, exponent = _scale(matrix, largest)
-    if 1 in matrix.shape:
-        row = scaled.reshape(1, -1)
-        lower, upper = float(norm_lower(row, Norm.L2)), float(norm_upper(row, Norm.L2))
-    else:
-        lower, upper = _scaled_norm(scaled, rtol)
-    if exponent == 0:
-        return lower, upper
-    # Scaling loses at most 2^-1074 of an entry, when the entry becomes subnormal.
-    lower, upper = max(0.0, sub_down(lower, UNDERFLOW)), add_up(upper, UNDERFLOW)
-    return max(0.0, down(_ldexp(lower, exponent))), up(_ldexp(upper, exponent))
-
-
-def _scale(matrix: Float[Tensor, "m n"], largest: float) -> tuple[Float[Tensor, "long short"], int]:
-    """A contiguous float64 matrix with at least as many rows as columns and 2^exponent times it the given one."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    exponent = math.frexp(largest)[1]
     exact = tall.to("cpu", torch.float64)
-    if abs(exponent) <= _UNSCALED:
-        return exact.contiguous(), 0
-    half = -exponent // 2
-    return (exact * 2.0**half * 2.0 ** (-exponent - half)).contiguous(), exponent
+    if abs(math.frexp(largest)[1]) <= _UNSCALED:
+        return _moderate_norm(exact.contiguous(), rtol)
+    moderate, exponent = scaled(exact, largest)
+    return unscaled(*_moderate_norm(moderate.contiguous(), rtol), exponent)
 
 
-def _ldexp(x: float, exponent: int) -> float:
-    """2^exponent x, infinite on overflow."""
-    try:
-        return math.ldexp(x, exponent)
-    except OverflowError:
-        return math.inf
-
-
-def _scaled_norm(matrix: Float[Tensor, "m n"], rtol: float) -> tuple[float, float]:
-    """Lower and upper bound of ||A||_2 for m >= n >= 2 and moderate entries."""
+def _moderate_norm(matrix: Float[Tensor, "m n"], rtol: float) -> tuple[float, float]:
+    """Lower and upper bound of ||A||_2 for m >= n and entries that need no scaling."""
+    if matrix.shape[1] == 1:
+        row = matrix.reshape(1, -1)
+        return float(norm_lower(row, Norm.L2)), float(norm_upper(row, Norm.L2))
     products = gram(matrix)
     upper = frobenius = sqrt_up(products.trace)
     longest = int(products.lower.diagonal().argmax())
     lower = float(norm_lower(matrix[:, longest].reshape(1, -1), Norm.L2))
-    # In sigma^2, 2 rtol are to be had. The Ritz value may stay 0.25 rtol below the truth, the shift goes 1.8 above it.
+    # Of the 2 rtol to be had in sigma^2 the shift takes 1.8, which the error of the Ritz value must not exceed.
     wanted = max(1.8 * rtol, 4 * (products.size + 8) ** 2 * UNIT_ROUNDOFF)
-    tolerance = 0.25 * wanted
-    slack, vector = wanted, _lanczos_vector(products, tolerance)
+    tolerance = 0.1 * wanted
+    slack, vector = wanted, _top_vector(products, tolerance)
     for _ in range(_ATTEMPTS):
         lower = max(lower, _rayleigh_lower(matrix, vector, frobenius))
         shift = lower * lower * (1.0 + slack)
@@ -163,14 +145,27 @@ def _scaled_norm(matrix: Float[Tensor, "m n"], rtol: float) -> tuple[float, floa
     return lower, upper
 
 
-def _lanczos_vector(products: Gram, tolerance: float) -> Float[Tensor, " n"]:
-    """A Ritz vector for the largest eigenvalue of G, in float32 (half the memory traffic) where that is accurate."""
+def _top_vector(products: Gram, tolerance: float) -> Float[Tensor, " n"]:
+    """A vector near the top eigenvector of G; Lanczos in float32 (half the memory traffic) where that is accurate."""
+    if products.size <= _SMALL:
+        return torch.linalg.eigh(products.lower).eigenvectors[:, -1]
     dtype = torch.float32 if tolerance > _FLOAT32_TOLERANCE else torch.float64
-    half = products.lower.to(dtype)
-    full = half + half.T
-    full.diagonal().mul_(0.5)
+    full = _mirrored(products.lower.to(dtype))
     start = torch.randn(products.size, generator=torch.Generator().manual_seed(0), dtype=dtype)
     return top_vector(full.mv, full.mv(start), tolerance=tolerance, steps=_STEPS).double()
+
+
+def _mirrored(lower: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """The symmetric matrix of a lower triangle, in place, block by block so that the cache holds both sides."""
+    array, size = lower.numpy(), lower.shape[0]
+    for i in range(0, size, _BLOCK):
+        rows = slice(i, i + _BLOCK)
+        for j in range(0, i, _BLOCK):
+            columns = slice(j, j + _BLOCK)
+            array[columns, rows] = array[rows, columns].T
+        corner = array[rows, rows]
+        corner += np.tril(corner, -1).T
+    return lower
 
 
 def _inverse_vector(factor: "np.ndarray", start: Float[Tensor, " n"], tolerance: float) -> Float[Tensor, " n"]:

@@ -24,15 +24,16 @@ from netgain.linear.diagonal import Diagonal
 from netgain.linear.reshape import Reshape
 from netgain.linear.selection import Selection
 from netgain.linear.separable import Separable
+from netgain.norms.convolution import conv_norm
 from netgain.norms.dense import spectral_norm
 from netgain.norms.enclose import operator_enclosure
-from netgain.norms.evaluate import materialized
+from netgain.norms.evaluate import fits, materialized
 from netgain.norms.lanczos import top_vector
 from netgain.norms.sums import l1_norm, linf_norm, vector_lower
 
-# A map is written out as a matrix if it has at most so many entries and its smaller side at most so many.
-_ENTRIES, _SIDE = 25_000_000, 4096
-_LANCZOS_STEPS = 60
+# Sharper than this, a large convolution would cost far more than it gains.
+_CONV_RTOL = 1e-3
+_LANCZOS_STEPS = 30
 
 
 def operator_norm(
@@ -75,11 +76,11 @@ def operator_norm(
             return _separable(linear_map, norm, rtol)
         case Chain():
             return _chain(linear_map, norm, rtol, seconds)
-        case Conv() if norm is not Norm.L2 and linear_map.circular and _fits(linear_map):
+        case Conv() if norm is not Norm.L2 and linear_map.circular and fits(linear_map):
             # Taps that wrap onto the same input add up before the magnitude is taken.
             return _written_out(linear_map, norm, rtol)
-        case Conv() | ConvTransposed() if norm is Norm.L2 and _fits(linear_map):
-            return _written_out(linear_map, norm, rtol)
+        case Conv() | ConvTransposed() if norm is Norm.L2:
+            return conv_norm(linear_map, rtol=max(rtol, _CONV_RTOL), seconds=seconds)
         case _:
             return _generic(linear_map, norm)
 
@@ -120,31 +121,22 @@ def _separable(separable: Separable, norm: Norm, rtol: float) -> Enclosure:
 
 
 def _chain(chain: Chain, norm: Norm, rtol: float, seconds: float | None) -> Enclosure:
-    """The product of the parts' norms, and where it fits and can pay the norm of the product itself."""
-    parts = [operator_norm(part, norm, rtol=rtol, seconds=seconds) for part in chain.maps]
-    upper = mul_up(*(part.upper.value for part in parts))
-    product = operator_enclosure(
-        0.0, upper, norm, lower_method="norms are not negative", upper_method="product over the chain"
-    )
+    """The norm of the written-out product where it fits, else or where that is wide the product of the parts' norms."""
     working = [part for part in chain.maps if not isinstance(part, Reshape)]
     if len(working) <= 1:
-        lower = mul_down(*(part.lower.value for part in parts))
-        return operator_enclosure(
-            lower, upper, norm, lower_method=_only(parts).lower.method, upper_method=_only(parts).upper.method
-        )
-    other = _written_out(chain, norm, rtol) if _fits(chain) else _generic(chain, norm)
-    return Enclosure(tightest(product.lower, other.lower), tightest(product.upper, other.upper))
-
-
-def _only(parts: list[Enclosure]) -> Enclosure:
-    """The enclosure of the one part that does something."""
-    return next((part for part in parts if part.upper.method != "identity"), parts[0])
-
-
-def _fits(linear_map: AbstractLinearMap) -> bool:
-    """Whether the map may be written out as a matrix."""
-    sides = linear_map.in_size, linear_map.out_size
-    return sides[0] * sides[1] <= _ENTRIES and min(sides) <= _SIDE
+        return operator_norm(working[0] if working else chain.maps[0], norm, rtol=rtol, seconds=seconds)
+    whole = _written_out(chain, norm, rtol) if fits(chain) else _generic(chain, norm)
+    if whole.ratio <= 1.0 + 2 * rtol:
+        return whole
+    parts = [operator_norm(part, norm, rtol=rtol, seconds=seconds) for part in working]
+    product = operator_enclosure(
+        0.0,
+        mul_up(*(part.upper.value for part in parts)),
+        norm,
+        lower_method="norms are not negative",
+        upper_method="product over the chain",
+    )
+    return Enclosure(tightest(product.lower, whole.lower), tightest(product.upper, whole.upper))
 
 
 def _written_out(linear_map: AbstractLinearMap, norm: Norm, rtol: float) -> Enclosure:

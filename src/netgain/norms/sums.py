@@ -9,7 +9,7 @@ from netgain.core.results import Enclosure
 from netgain.core.rounding import div_down, norm_lower, norm_upper, sub_down
 from netgain.linear.base import AbstractLinearMap
 from netgain.norms.enclose import operator_enclosure
-from netgain.norms.evaluate import adjoint_magnitude, image, magnitude
+from netgain.norms.evaluate import image, magnitude
 
 
 def l1_norm(linear_map: AbstractLinearMap) -> Enclosure:
@@ -30,7 +30,7 @@ def l1_norm(linear_map: AbstractLinearMap) -> Enclosure:
     Cost:
         About six applications to one vector.
     """
-    sums = adjoint_magnitude(linear_map, _ones(linear_map.out_shape)).reshape(-1)
+    sums = magnitude(linear_map, _ones(linear_map.out_shape), transposed=True).reshape(-1)
     column = torch.zeros_like(sums)
     column[int(sums.argmax())] = 1.0
     lower = vector_lower(linear_map, column.reshape(1, *linear_map.in_shape), Norm.L1)

@@ -19,7 +19,7 @@ from netgain.propagate.running import Running
 _MEMORY = 2**28  # bytes for the live tensors of one chunk
 _COPIES = 6  # tensors of a node's size that a rule holds at once
 
-Rule = Callable[[list[Running], Tensor], Running]
+Rule = Callable[[list[Running]], Running]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +102,7 @@ def _forward(network: Network, rules: Mapping[str, Rule], x: Tensor, radius: Ten
     for node in network.nodes:
         if node.name not in last:
             continue
-        inputs = [live[name] for name in node.inputs]
-        live[node.name] = rules[node.name](inputs, evaluate_node(node, [item.value for item in inputs]))
+        live[node.name] = rules[node.name]([live[name] for name in node.inputs])
         for name in node.inputs:
             if last[name] == node.name:
                 live.pop(name, None)
@@ -152,20 +151,24 @@ def _rule(node: Node, proved: float | None) -> Rule:
         NoSoundRuleError: for an operation without one.
     """
     kind = node.kind
+
+    def value(inputs: list[Running]) -> Tensor:
+        return evaluate_node(node, [item.value for item in inputs])
+
     match kind:
         case Affine():
             affine = running.AffineRule.of(kind, proved)
-            return lambda inputs, value: affine(inputs[0], value)
+            return lambda inputs: affine(inputs[0])
         case Elementwise(activation=activation):
-            return lambda inputs, value: running.elementwise(activation, inputs[0], value)
+            return lambda inputs: running.elementwise(activation, inputs[0], value(inputs))
         case Vector(function=function):
-            return lambda inputs, value: running.vector(function, proved, inputs[0], value)
+            return lambda inputs: running.vector(function, proved, inputs[0], value(inputs))
         case Bilinear(form=form):
-            return lambda inputs, value: running.bilinear(form, inputs[0], inputs[1], value)
+            return lambda inputs: running.bilinear(form, inputs[0], inputs[1], value(inputs))
         case Sum():
-            return lambda inputs, value: running.weighted_sum(kind, inputs, value)
+            return lambda inputs: running.weighted_sum(kind, inputs, value(inputs))
         case Concat():
-            return lambda inputs, value: running.concatenated(kind, inputs, value)
+            return lambda inputs: running.concatenated(kind, inputs, value(inputs))
         case Opaque(code=code, reason=reason):
             raise NoSoundRuleError(f"{node.source} cannot be evaluated with a proved error: {reason}", code=code)
         case _:

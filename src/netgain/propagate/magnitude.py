@@ -8,6 +8,8 @@ from torch import Tensor
 
 from netgain.core.rounding import UNDERFLOW, gamma, mul_up, sqrt_up, tensor_up, up
 from netgain.linear.base import AbstractLinearMap
+from netgain.linear.chain import Chain
+from netgain.linear.separable import Separable
 
 
 def inflate(computed: Tensor, terms: int) -> Tensor:
@@ -26,9 +28,26 @@ def inflate(computed: Tensor, terms: int) -> Tensor:
     return torch.where(computed.isnan(), torch.inf, computed * factor + 2.0 * UNDERFLOW)
 
 
+def parts_of(linear_map: AbstractLinearMap) -> tuple[AbstractLinearMap, ...]:
+    """The maps that `apply` runs one after another, first applied first.
+
+    A chain's own magnitudes do not say how much a later map enlarges the underflow of an earlier one; its parts do.
+
+    Args:
+        linear_map: any map.
+    """
+    match linear_map:
+        case Chain(maps=maps):
+            return tuple(part for one in maps for part in parts_of(one))
+        case Separable():
+            return tuple(linear_map.stages()) or (linear_map,)
+        case _:
+            return (linear_map,)
+
+
 @dataclasses.dataclass(frozen=True)
-class Magnitude:
-    """The matrix of magnitudes |A| of a linear map, applied from above: |A| <= |stored A| + uncertainty.
+class Part:
+    """One map of a chain with its magnitudes: |A| <= |stored A| + uncertainty.
 
     Attributes:
         map: the linear map A.
@@ -41,8 +60,8 @@ class Magnitude:
     uncertainty: AbstractLinearMap | None
 
     @classmethod
-    def of(cls, linear_map: AbstractLinearMap) -> "Magnitude":
-        """The magnitudes of a linear map."""
+    def of(cls, linear_map: AbstractLinearMap) -> "Part":
+        """The magnitudes of a map that is not a chain."""
         return cls(linear_map, linear_map.abs(), linear_map.uncertainty())
 
     def apply(self, v: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
@@ -60,6 +79,34 @@ class Magnitude:
         if self.uncertainty is None:
             return image
         return tensor_up(image + inflate(self.uncertainty.adjoint(w), self.uncertainty.adjoint_terms))
+
+
+@dataclasses.dataclass(frozen=True)
+class Magnitude:
+    """The magnitudes of a linear map, applied from above: |A| <= |A_k| ... |A_1| for a chain.
+
+    Attributes:
+        parts: the maps of the chain, first applied first.
+    """
+
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, linear_map: AbstractLinearMap) -> "Magnitude":
+        """The magnitudes of any linear map."""
+        return cls(tuple(Part.of(part) for part in parts_of(linear_map)))
+
+    def apply(self, v: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
+        """A tensor not below |A| v entry by entry, for v >= 0."""
+        for part in self.parts:
+            v = part.apply(v)
+        return v
+
+    def adjoint(self, w: Float[Tensor, "batch *out"]) -> Float[Tensor, "batch *in"]:
+        """A tensor not below |A|^T w entry by entry, for w >= 0."""
+        for part in reversed(self.parts):
+            w = part.adjoint(w)
+        return w
 
 
 def schur_norm(linear_map: AbstractLinearMap | None) -> float:

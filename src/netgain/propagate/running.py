@@ -11,7 +11,7 @@ from netgain.core.norms import Norm
 from netgain.core.rounding import UNDERFLOW, UNIT_ROUNDOFF, gamma, norm_upper, tensor_down, tensor_up, up
 from netgain.linear.base import AbstractLinearMap
 from netgain.network.graph import Affine, Concat, Form, Sum
-from netgain.propagate.magnitude import Magnitude, inflate, schur_norm
+from netgain.propagate.magnitude import Magnitude, Part, inflate, schur_norm
 from netgain.vectors.base import AbstractVectorFunction
 
 # Covers the rounding of a handful of products and sums of non-negative numbers.
@@ -48,27 +48,67 @@ def _spread(rows: Tensor, like: Tensor) -> Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class AffineRule:
-    """The rule of one affine node, with what does not depend on the input computed once.
+class Stage:
+    """The rule of one map of a chain, with what does not depend on the input computed once.
 
     With A = stored A + D, |D| <= U, k products an entry, real input z, |x - z| <= E and ||x - z||_2 <= e:
 
         |fl(A x) - A z|  <=  |A| (E + gamma_k |x|) + U (|x| + E),
         ||fl(A x) - A z||_2  <=  s e + (gamma_k a + c) ||x||_2,
 
-    where s >= ||A||_2, a >= || |A| ||_2, c >= ||U||_2; then the bias adds u |result| and its own error.
+    where s >= ||A||_2, a >= || |A| ||_2, c >= ||U||_2, underflow apart.
 
     Attributes:
-        kind: the node's kind.
-        magnitude: |A|.
+        part: the map with its magnitudes.
         factor: s.
         rounding: gamma_k a + c.
     """
 
-    kind: Affine
-    magnitude: Magnitude
+    part: Part
     factor: float
     rounding: float
+
+    @classmethod
+    def of(cls, part: Part) -> "Stage":
+        """The rule of a map, with s, a and c from Schur's test."""
+        absolute, uncertain = schur_norm(part.absolute), schur_norm(part.uncertainty)
+        return cls(part, up(absolute + uncertain), up(up(_gamma(part.map) * absolute) + uncertain))
+
+    def entrywise(self, value: Tensor, error: Tensor) -> Tensor:
+        """The error entry by entry behind the map, from computed values and errors in front of it."""
+        if self.part.map.moves:
+            return self.part.absolute.apply(error)
+        size = value.abs()
+        spread = tensor_up(error + tensor_up(_gamma(self.part.map) * size))
+        behind = inflate(self.part.absolute.apply(spread), self.part.absolute.terms) + UNDERFLOW
+        if self.part.uncertainty is not None:
+            wide = self.part.uncertainty.apply(tensor_up(size + error))
+            behind = behind + inflate(wide, self.part.uncertainty.terms)
+        return behind * _SLACK
+
+    def rounded(self, value: Tensor) -> Tensor:
+        """For each row, ||fl(A x) - A x||_2 from above."""
+        if self.part.map.moves:
+            return value.new_zeros(len(value))
+        return (self.rounding * norm_upper(value, Norm.L2) + UNDERFLOW * float(self.part.map.out_size)) * _SLACK
+
+
+@dataclasses.dataclass(frozen=True)
+class AffineRule:
+    """The rule of one affine node: its stages one after another, then the bias (u |result| and its own error).
+
+    In l2 the distance is at most s ||x - z||_2 plus what the stages round, with s a norm of the whole map where one is
+    known and of its stages otherwise.
+
+    Attributes:
+        kind: the node's kind.
+        stages: the rules of the map's parts.
+        factor: a proved l2 norm of the whole map; infinity where the caller has none.
+    """
+
+    kind: Affine
+    stages: tuple[Stage, ...]
+    factor: float
 
     @classmethod
     def of(cls, kind: Affine, proved: float | None) -> "AffineRule":
@@ -78,32 +118,22 @@ class AffineRule:
             kind: the node's kind.
             proved: a proved l2 norm of the map where the caller has one.
         """
-        magnitude = Magnitude.of(kind.map)
-        absolute, uncertain = schur_norm(magnitude.absolute), schur_norm(magnitude.uncertainty)
-        factor = up(absolute + uncertain)
-        factor = factor if proved is None else min(factor, proved)
-        return cls(kind, magnitude, factor, up(up(_gamma(kind.map) * absolute) + uncertain))
+        stages = tuple(Stage.of(part) for part in Magnitude.of(kind.map).parts)
+        return cls(kind, stages, torch.inf if proved is None else proved)
 
-    def __call__(self, x: Running, value: Tensor) -> Running:
-        """The running error behind the node.
-
-        Args:
-            x: in front of it.
-            value: the computed value behind it.
-        """
-        size = x.value.abs()
-        if self.kind.map.moves:
-            error, total = self.magnitude.apply(x.error), self.factor * x.total
-        else:
-            spread = tensor_up(x.error + tensor_up(_gamma(self.kind.map) * size))
-            error = self.magnitude.absolute.apply(spread)
-            error = inflate(error, self.magnitude.absolute.terms) + UNDERFLOW
-            if self.magnitude.uncertainty is not None:
-                wide = self.magnitude.uncertainty.apply(tensor_up(size + x.error))
-                error = error + inflate(wide, self.magnitude.uncertainty.terms)
-            total = self.factor * x.total + self.rounding * norm_upper(x.value, Norm.L2)
-            total = total + UNDERFLOW * float(max(1, self.kind.map.out_size))
+    def __call__(self, x: Running) -> Running:
+        """The running error behind the node."""
+        value, error, staged = x.value, x.error, x.total
+        rounded = torch.zeros_like(staged)
+        for stage in self.stages:
+            error = stage.entrywise(value, error)
+            added = stage.rounded(value)
+            rounded = (stage.factor * rounded + added) * _SLACK + UNDERFLOW
+            staged = (stage.factor * staged + added) * _SLACK + UNDERFLOW
+            value = stage.part.map.apply(value)
+        total = torch.fmin(staged, (self.factor * x.total + rounded) * _SLACK + UNDERFLOW)
         if self.kind.bias is not None:
+            value = value + self.kind.bias
             bias = UNIT_ROUNDOFF * value.abs()
             bias = bias if self.kind.bias_error is None else bias + self.kind.bias_error
             bias = bias * _SLACK + UNDERFLOW

@@ -97,8 +97,8 @@ def _layers(record: Record) -> str:
 def _layer_table(record: Record) -> str:
     """One row a layer."""
     layers = record.layers[:_ROWS]
-    header = [("layer", False), ("operation", False), ("output", False), (f"{record.norm} norm, proved", True)]
-    header += [("slope, proved", True), ("factor, proved", True), ("share", True), ("stable rank, estimate", True)]
+    header = [("layer", False), ("operation", False), ("output", False), (f"{record.norm} norm (proved)", True)]
+    header += [("slope (proved)", True), ("factor (proved)", True), ("share", True), ("stable rank (estimate)", True)]
     table = page.table(header, [(_layer_cells(layer), "" if _acts(layer) else "quiet") for layer in layers])
     left = len(record.layers) - len(layers)
     more = f"{left} more layers are in the JSON document (--json)." if left else ""
@@ -186,10 +186,13 @@ def _classes(record: Record) -> str:
     """Certified accuracy by class, one column an epsilon."""
     if not record.per_class:
         return ""
-    epsilons = sorted({rate.epsilon for rate in record.per_class if rate.epsilon is not None})[:6]
+    clean = [None] if any(rate.epsilon is None for rate in record.per_class) else []
+    epsilons = [*clean, *sorted({rate.epsilon for rate in record.per_class if rate.epsilon is not None})[:6]]
     labels = sorted({rate.label for rate in record.per_class if rate.label is not None})
     found = {(rate.label, rate.epsilon): rate for rate in record.per_class}
-    header = [("class", True), ("samples", True)] + [(f"{record.norm} {figures.nearest(e)}", False) for e in epsilons]
+    header = [("class", True), ("samples", True)] + [
+        ("clean (measured)" if e is None else f"{record.norm} {figures.nearest(e)}", False) for e in epsilons
+    ]
     rows: list[tuple[list[str], str]] = []
     for label in labels[:_ROWS]:
         rates = [found.get((label, epsilon)) for epsilon in epsilons]
@@ -211,5 +214,6 @@ def _classes(record: Record) -> str:
         "Certified accuracy by class",
         page.table(header, rows),
         more,
-        note=f"Proved for each sample; epsilon in {words.UNITS}; hovering over a bar shows its exact 95 % interval.",
+        note=f"Certified: proved for each sample; epsilon in {words.UNITS}. Hovering over a bar shows its exact 95 % "
+        "interval.",
     )

@@ -24,6 +24,8 @@ from netgain.norms.convolution.symbol import Items, Symbol
 # Cells per level whose norm is estimated, so that the limit keeps up; more of them where splitting has ended.
 _SAMPLES = 12
 _SMALL_SAMPLES = 64
+# Grids with at most so many points (half of them for mirror symmetry) are decided point by point.
+POINTS = 300
 # More cells than this at once are not worth their time and memory.
 _MOST_CELLS = 400_000
 
@@ -102,14 +104,14 @@ class Cover:
             The smallest limit for which every cell passed.
         """
         limit, slack = start, self.slack
-        boxes = _roots(symbol, grid)
+        boxes = _roots(symbol, grid, single=grid.points <= POINTS)
         continuous = None in grid.sizes
         for _ in range(self.patience):
             if not limit < enough or time.monotonic() > self.deadline or len(boxes) > _MOST_CELLS:
                 return math.inf
             items, rho = _centres(symbol, grid, boxes)
             allowed = _allowed(limit, limit if continuous else max(sigma, limit), rho)
-            open_cells = ~symbol.below(items, allowed)
+            open_cells = ~symbol.below(items, allowed, self.deadline)
             if not bool(open_cells.any()):
                 return limit
             boxes, rho = boxes[open_cells], rho[open_cells]
@@ -124,15 +126,17 @@ class Cover:
         return math.inf
 
 
-def torus_cells(symbol: Symbol) -> tuple[Items, Float[Tensor, " axis"]]:
-    """Centres of a coarse cover of the torus (half of it), and the half-width of its cells an axis."""
+def torus_cells(symbol: Symbol, most: int) -> tuple[Items, Float[Tensor, " axis"]]:
+    """Centres of a cover of half the torus by up to `most` cells (or the coarsest cover), and their half-widths."""
     grid = Grid((None,) * len(symbol.degrees), (0.0,) * len(symbol.degrees))
     boxes = _roots(symbol, grid)
+    while 2 * len(boxes) <= most and any(symbol.degrees):
+        boxes = _split(symbol, grid, boxes)
     return _centres(symbol, grid, boxes)[0], (boxes.high - boxes.low)[0] / 2
 
 
-def _roots(symbol: Symbol, grid: Grid) -> _Boxes:
-    """The first cells: about 2 D + 2 an axis, half of the first varying axis where the grid is symmetric."""
+def _roots(symbol: Symbol, grid: Grid, *, single: bool = False) -> _Boxes:
+    """The first cells: points or about 2 D + 2 an axis, half of the first varying axis where the grid is symmetric."""
     pieces: list[list[tuple[float, float]]] = []
     halved = not grid.symmetric
     for size, shift, degree in zip(grid.sizes, grid.shifts, symbol.degrees, strict=True):
@@ -148,6 +152,7 @@ def _roots(symbol: Symbol, grid: Grid) -> _Boxes:
             # Representatives of k and its mirror image -k - 2 shift modulo the size.
             stop = size if halved else (size // 2 + 1 if shift == 0.0 else (size + 1) // 2)
             halved = True
+            count = stop if single else count
             cuts = sorted({round(stop * j / count) for j in range(count + 1)})
             pieces.append([(float(a), float(b - 1)) for a, b in itertools.pairwise(cuts)])
     boxes = torch.tensor(list(itertools.product(*pieces)), dtype=torch.float64)

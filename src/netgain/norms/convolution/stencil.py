@@ -57,6 +57,15 @@ class Axis:
         first = max(0, -(shift // self.stride))
         return first < self.outputs and self.stride * first + shift < self.size
 
+    @property
+    def whole(self) -> bool:
+        """Whether some output reads the input through all taps that are ever used."""
+        if self.period is not None:
+            return self.dilation * (self.taps - 1) < self.period
+        low, high = self.shift(self.used[0]), self.shift(self.used[-1])
+        first = max(0, -(low // self.stride))
+        return first < self.outputs and self.stride * first + high < self.size
+
     def count(self, tap: int) -> int:
         """The number of outputs for which the tap reads the input: how often it stands in the matrix."""
         if self.period is not None:
@@ -171,6 +180,26 @@ def stencil(conv: Conv | ConvTransposed) -> Stencil | None:
         kernel = kernel.transpose(1, 2)
     grid = torch.cartesian_prod(*(torch.tensor(q, dtype=torch.float64) for q in offsets)).reshape(-1, d)
     return Stencil(kernel.contiguous(), grid, tuple(levels), exponent, repeats)
+
+
+def stencils(conv: Conv | ConvTransposed) -> list[Stencil]:
+    """Canonical forms of a convolution, each of which bounds its norm from above; none for the zero map.
+
+    A circular convolution whose stride does not divide the grid has a second one: padding copies an input at most
+    `copies` times, so its norm is at most sqrt(copies), and a convolution without padding follows.
+    """
+    first = stencil(conv)
+    forms = [] if first is None else [first]
+    if not (isinstance(conv, Conv) and conv.circular and first is not None):
+        return forms
+    axes = axes_of(conv)
+    if first.repeats == 1 and all(axis.size % axis.stride == 0 for axis in axes):
+        return forms
+    read = tuple(axis.stride * (axis.outputs - 1) + axis.dilation * (axis.taps - 1) + 1 for axis in axes)
+    copies = math.prod(math.ceil(length / axis.size) for length, axis in zip(read, axes, strict=True))
+    plain = dataclasses.replace(conv, in_shape=(conv.in_shape[0], *read), padding=((0, 0),) * len(read), circular=False)
+    second = stencil(plain)
+    return forms if second is None else [*forms, dataclasses.replace(second, repeats=copies)]
 
 
 def _split(kernel: Tensor, axis: Axis) -> tuple[Tensor, list[int], Level, int]:

@@ -8,6 +8,7 @@ from exp(2 pi i <q, x>) only by the rounding of 2 pi, of one product, and of sin
 
 import dataclasses
 import math
+import time
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -112,7 +113,7 @@ class Symbol:
             values = both @ self.kernel[items.groups].flatten(1, 2).transpose(1, 2)
         return values[:, 0].reshape(shape), values[:, 1].reshape(shape)
 
-    def below(self, items: Items, limits: Float[Tensor, " item"]) -> Bool[Tensor, " item"]:
+    def below(self, items: Items, limits: Float[Tensor, " item"], deadline: float = math.inf) -> Bool[Tensor, " item"]:
         """Prove that the norm of the exact symbol is at most the limit, item by item.
 
         Guarantee: True means proved, rounding included. False means nothing.
@@ -120,6 +121,7 @@ class Symbol:
         Args:
             items: groups and frequencies.
             limits: what the norm is compared with.
+            deadline: `time.monotonic()` after which no proof is tried.
 
         Returns:
             Whether each proof succeeded.
@@ -131,6 +133,8 @@ class Symbol:
         result = torch.zeros(len(items), dtype=torch.bool)
         size = self.chunk()
         for start in range(0, len(items), size):
+            if time.monotonic() > deadline:
+                break
             part = slice(start, start + size)
             result[part] = self._below(items[part], limits[part])
         return result

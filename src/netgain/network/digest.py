@@ -1,0 +1,69 @@
+"""A hash of what a network computes: graph and weights, not names."""
+
+import dataclasses
+import enum
+import hashlib
+import struct
+from typing import Any
+
+from torch import Tensor
+
+from netgain.network.graph import Network, Opaque
+
+
+def digest(network: Network) -> str:
+    """Sha256 over the graph's structure and its float64 tensors, as 64 hexadecimal digits.
+
+    It is the same in every process, and independent of node names, of the user's line numbers and of the order in which
+    nodes that do not depend on each other are listed first. Operations that are only run enter by their reason.
+
+    Args:
+        network: the network.
+    """
+    hashes: dict[str, bytes] = {network.input: _hash(b"input", _encode(network.input_shape))}
+    for node in network.nodes:
+        parts = [_encode(node.kind), _encode(node.shape), *(hashes[name] for name in node.inputs)]
+        hashes[node.name] = _hash(b"node", *parts)
+    return _hash(b"network/1", hashes[network.input], hashes[network.output]).hex()
+
+
+def _hash(*parts: bytes) -> bytes:
+    """Sha256 of parts, each with its length."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(struct.pack("<q", len(part)))
+        total.update(part)
+    return total.digest()
+
+
+def _encode(value: Any) -> bytes:
+    """A value of a node kind as bytes; each type with its own mark."""
+    match value:
+        case Opaque(code=code, reason=reason):
+            return _hash(b"opaque", code.encode(), reason.split(" (")[0].encode())
+        case Tensor():
+            return _hash(b"tensor", str(value.dtype).encode(), _encode(tuple(value.shape)), _bytes(value))
+        case enum.Enum():
+            return _hash(b"enum", str(value.value).encode())
+        case bool() | int():
+            return _hash(b"int", str(int(value)).encode())
+        case float():
+            return _hash(b"float", struct.pack("<d", value))
+        case str():
+            return _hash(b"text", value.encode())
+        case None:
+            return _hash(b"none")
+        case tuple() | list():
+            return _hash(b"list", *(_encode(item) for item in value))
+        case _ if dataclasses.is_dataclass(value):
+            fields = [field for field in dataclasses.fields(value) if not callable(getattr(value, field.name))]
+            named = [part for field in fields for part in (field.name.encode(), _encode(getattr(value, field.name)))]
+            return _hash(b"record", type(value).__name__.encode(), *named)
+        case _:
+            raise TypeError(f"a node kind holds a {type(value).__name__}, which has no digest")
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """The entries in order, little endian."""
+    array = tensor.detach().cpu().contiguous().numpy()
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
