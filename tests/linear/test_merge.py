@@ -69,6 +69,22 @@ MERGE = {
     "transposed diagonal": (transposed(4, 6, (2,), (3,), 2), diagonal((6, 1), (6, 4)), ConvTransposed),
     "zeros conv": (shapes.pad((2, 3, 3), ((1, 2), (0, 1))), conv(1, 2, (6, 4), (3, 2), padding=((0, 1), (1, 0))), Conv),
     "circle conv": (shapes.pad((2, 4), ((1, 2),), "circular"), conv(1, 2, (7,), (3,)), Conv),
+    "conv cropped": (conv(1, 2, (5,), (3,), padding=((2, 3),)), shapes.pad((1, 8), ((-1, -3),)), Conv),
+    "strided conv cropped": (
+        conv(1, 2, (5, 4), (3, 2), padding=((2, 3), (0, 0)), stride=(2, 1)),
+        shapes.pad((1, 4, 3), ((-1, -1), (0, 0))),
+        Conv,
+    ),
+    "circular conv cropped": (
+        conv(1, 2, (5,), (3,), padding=((2, 2),), circular=True),
+        shapes.strided_slice((1, 7), 1, 0, -2),
+        Conv,
+    ),
+    "transposed cropped": (
+        transposed(4, 6, (3,), (3,), 2),
+        shapes.pad((6, 5), ((-1, -2),)),
+        ConvTransposed,
+    ),
     "depthwise pointwise": (conv(3, 3, (4,), (3,), 3, padding=((1, 1),)), conv(2, 3, (4,), (1,), seed=1), Conv),
     "grouped pointwise": (conv(4, 4, (4,), (3,), 2), conv(6, 4, (2,), (1,), 2, seed=1), Conv),
     "pointwise conv": (conv(3, 2, (4,), (1,)), conv(2, 3, (4,), (3,), seed=1, padding=((1, 0),), stride=(2,)), Conv),
@@ -131,6 +147,13 @@ APART = {
     "conv conv": (conv(2, 2, (5,), (3,)), conv(2, 2, (3,), (2,))),
     "padded pointwise": (conv(2, 2, (5,), (1,), padding=((1, 1),)), conv(2, 2, (7,), (2,))),
     "padded pointwise after": (conv(2, 2, (5,), (3,)), conv(2, 2, (3,), (1,), padding=((1, 1),))),
+    "crop wider than the padding": (
+        conv(1, 2, (5,), (3,), padding=((1, 1),)),
+        shapes.pad((1, 5), ((0, -2),)),
+    ),
+    "every second output": (conv(1, 2, (5,), (3,), padding=((2, 2),)), shapes.strided_slice((1, 7), 1, 0, None, 2)),
+    "channels cut": (conv(2, 2, (5,), (3,)), shapes.strided_slice((2, 3), 0, 0, 1)),
+    "channels cut off a transposed": (transposed(4, 6, (3,), (3,), 2), shapes.strided_slice((6, 5), 0, 1, 3)),
     "reshape dense": (Reshape((2, 3), (6,)), dense(2, 6)),
 }
 HUGE = Dense(torch.full((1, 1), 1e200, dtype=torch.float64))

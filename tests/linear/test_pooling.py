@@ -44,7 +44,7 @@ def ours(grid, kernel, stride, padding, options):
 @pytest.mark.parametrize("long", [False, True])
 def test_average_pool_agrees_with_torch(seed, long, monkeypatch):
     if long:  # axes too long for a matrix become a convolution
-        monkeypatch.setattr(pooling, "LARGEST_MATRIX", 0)
+        monkeypatch.setattr(pooling, "LONGEST_MATRIX", 0)
     grid, kernel, stride, padding, options = draw_pool(seed)
     x = random(2, 2, *grid, seed=seed)
     expected = POOL[len(grid)](x, kernel, stride, padding, **options)
@@ -65,7 +65,7 @@ def windows(n, k, s, p, ceil_mode):
 @pytest.mark.parametrize("long", [False, True])
 def test_entries_are_within_their_error_of_the_exact_fractions(ceil_mode, divisor, long, monkeypatch):
     if long:
-        monkeypatch.setattr(pooling, "LARGEST_MATRIX", 0)
+        monkeypatch.setattr(pooling, "LONGEST_MATRIX", 0)
     n, k, s, p = (5, 4), (3, 3), (2, 1), (1, 1)
     pool = average_pool((1, *n), k, s, tuple((q, q) for q in p), ceil_mode=ceil_mode, divisor=divisor)
     rows = []

@@ -42,12 +42,20 @@ def rational_matrix(rows: Sequence[Row], columns: int) -> tuple[Matrix, Matrix |
     """
     if len(rows) * columns > LARGEST_MATRIX:
         raise TooLargeError(f"a resampling matrix of {len(rows)} x {columns} entries is over the limit of 2^25")
-    matrix = torch.zeros(len(rows), columns, dtype=torch.float64)
-    error = torch.zeros_like(matrix)
+    places: list[tuple[int, int]] = []
+    pairs: list[tuple[float, float]] = []
+    known: dict[Fraction, tuple[float, float]] = {}
     for number, row in enumerate(rows):
         exact: dict[int, Fraction] = {}
         for column, value in row:
-            exact[column] = exact.get(column, Fraction(0)) + value
+            exact[column] = exact[column] + value if column in exact else value
         for column, value in exact.items():
-            matrix[number, column], error[number, column] = rounded(value)
-    return matrix, error if bool(error.any()) else None
+            if value not in known:
+                known[value] = rounded(value)
+            places.append((number, column))
+            pairs.append(known[value])
+    index = torch.tensor(places, dtype=torch.int64).reshape(-1, 2).T
+    entries = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).T
+    filled = torch.zeros(2, len(rows), columns, dtype=torch.float64)
+    filled[:, index[0], index[1]] = entries
+    return filled[0], filled[1] if bool(filled[1].any()) else None
