@@ -2,13 +2,13 @@ import dataclasses
 import io
 
 import pytest
-from records import audit_record, layers, rate
 from rich.console import Console
 
 from netgain.core.errors import UsageError
 from netgain.core.record import GainInfo
 from netgain.report.compare import compare
 from netgain.report.comparison import print_comparison, render_comparison
+from tests.report.records import audit_record, layers, rate
 
 
 def with_gain(lower: float, upper: float, **options):

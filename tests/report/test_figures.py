@@ -3,9 +3,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import rate
 
 from netgain.report import figures
+from tests.report.records import rate
 
 FINITE = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
 

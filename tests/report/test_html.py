@@ -7,13 +7,13 @@ import math
 import re
 
 import pytest
-from records import audit_record, layers
 
 from netgain.core.record import Finding, GainInfo, Level
 from netgain.report import html as pages
 from netgain.report.compare import compare
 from netgain.report.comparison import render_comparison
 from netgain.report.json import loads
+from tests.report.records import audit_record, layers
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 HOSTILE = (

@@ -5,11 +5,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import audit_record
 
 from netgain.core.errors import DataError, NoSoundRuleError
 from netgain.core.record import GainInfo
 from netgain.report import json as documents
+from tests.report.records import audit_record
 
 
 def test_a_record_comes_back_equal():

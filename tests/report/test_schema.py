@@ -6,12 +6,12 @@ import typing
 from dataclasses import fields
 
 import pytest
-from records import audit_record
 
 from netgain.core import record
 from netgain.core.errors import UsageError
 from netgain.report.compare import Change, compare
 from netgain.report.json import error_document
+from tests.report.records import audit_record
 
 SCHEMA = pathlib.Path(__file__).parents[2] / "docs" / "schema.md"
 PARTS = {

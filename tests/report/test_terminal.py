@@ -3,11 +3,11 @@ import io
 import re
 
 import pytest
-from records import audit_record, layers
 from rich.console import Console
 
 from netgain.core.record import Finding, Level
 from netgain.report import terminal
+from tests.report.records import audit_record, layers
 
 
 def shown(record, width=120, rules=None) -> str:

@@ -97,8 +97,8 @@ def _layers(record: Record) -> str:
 def _layer_table(record: Record) -> str:
     """One row a layer."""
     layers = record.layers[:_ROWS]
-    header = [("layer", False), ("operation", False), ("output", False), (f"{record.norm} norm, proved", True)]
-    header += [("slope, proved", True), ("factor, proved", True), ("share", True), ("stable rank, estimate", True)]
+    header = [("layer", False), ("operation", False), ("output", False), (f"{record.norm} norm (proved)", True)]
+    header += [("slope (proved)", True), ("factor (proved)", True), ("share", True), ("stable rank (estimate)", True)]
     table = page.table(header, [(_layer_cells(layer), "" if _acts(layer) else "quiet") for layer in layers])
     left = len(record.layers) - len(layers)
     more = f"{left} more layers are in the JSON document (--json)." if left else ""

@@ -278,7 +278,7 @@ def read_tensor(tensor: Any, path: Path, allowance: Allowance) -> np.ndarray:
     if tensor.HasField("segment"):
         raise ModelError(f"{what} is stored in segments, which netgain does not open")
     dims = tuple(int(size) for size in tensor.dims)
-    allowance.spend(dims, ITEM_BYTES[element], what)
+    allowance.spend(dims, 8, what)  # weights are kept in float64
     count = math.prod(dims)
     size = count * ITEM_BYTES[element]
     if tensor.data_location == 1:  # EXTERNAL
