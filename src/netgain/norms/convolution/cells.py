@@ -24,10 +24,8 @@ from netgain.norms.convolution.symbol import Items, Symbol
 # Cells per level whose norm is estimated, so that the limit keeps up; more of them where splitting has ended.
 _SAMPLES = 12
 _SMALL_SAMPLES = 64
-# Grids with at most so many points (half of them for mirror symmetry) are decided point by point.
-POINTS = 300
-# More cells than this at once are not worth their time and memory.
-_MOST_CELLS = 400_000
+# Most rounds of splitting.
+_LEVELS = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +78,12 @@ class Cover:
 
     Attributes:
         slack: relative distance that the limit keeps from the largest norm seen.
-        patience: estimates that may be made before giving up.
+        cells: cells that may be tested before giving up, for each group; infinite to decide a grid point by point.
         deadline: `time.monotonic()` at which to give up.
     """
 
     slack: float
-    patience: int = 60
+    cells: float
     deadline: float = math.inf
 
     def __call__(self, symbol: Symbol, grid: Grid, start: float, sigma: float, enough: float = math.inf) -> float:
@@ -104,11 +102,13 @@ class Cover:
             The smallest limit for which every cell passed.
         """
         limit, slack = start, self.slack
-        boxes = _roots(symbol, grid, single=grid.points <= POINTS)
+        boxes = _roots(symbol, grid, single=math.isinf(self.cells))
         continuous = None in grid.sizes
-        for _ in range(self.patience):
-            if not limit < enough or time.monotonic() > self.deadline or len(boxes) > _MOST_CELLS:
-                return math.inf
+        budget = self.cells * symbol.groups
+        for _ in range(_LEVELS):
+            budget -= len(boxes)
+            if not limit < enough or budget < 0 or time.monotonic() > self.deadline:
+                break
             items, rho = _centres(symbol, grid, boxes)
             allowed = _allowed(limit, limit if continuous else max(sigma, limit), rho)
             open_cells = ~symbol.below(items, allowed, self.deadline)
@@ -124,6 +124,19 @@ class Cover:
             limit = max(limit, seen)
             boxes = _split(symbol, grid, boxes)
         return math.inf
+
+
+def sampling_factor(symbol: Symbol, grid: Grid) -> float:
+    """An upper bound of sup ||K^|| on the torus over its maximum on a full uniform grid; infinite if it is too coarse.
+
+    The product over the axes of 1 / cos(pi D_a / (2 N_a)), see theorem 3 in docs/theory/convolution_norms.md.
+    """
+    factor = 1.0
+    for size, degree in zip(grid.sizes, symbol.degrees, strict=True):
+        if size is None or size <= degree:
+            return math.inf
+        factor = mul_up(factor, (1.0 + 16 * UNIT_ROUNDOFF) / math.cos(math.pi * degree / (2 * size)))
+    return factor
 
 
 def torus_cells(symbol: Symbol, most: int) -> tuple[Items, Float[Tensor, " axis"]]:

@@ -95,8 +95,10 @@ def _waves(symbol: Symbol, group: int, direction: Tensor) -> Tensor:
 
 def _response(symbol: Symbol, waves: Tensor, places: Tensor) -> Tensor:
     """||sum over q of K_q u exp(2 pi i <q, x>)|| at each place: the norm of the symbol from below."""
-    gram = waves.conj() @ waves.T
     phases = torch.complex(*symbol.phases(places))
+    if waves.shape[1] < waves.shape[0]:
+        return (phases @ waves).norm(dim=1)
+    gram = waves.conj() @ waves.T
     return torch.einsum("iq,qr,ir->i", phases.conj(), gram, phases).real.clamp_min(0.0).sqrt()
 
 

@@ -20,7 +20,7 @@ from netgain.core.rounding import (
     up,
 )
 from netgain.linear.convolution import Conv, ConvTransposed
-from netgain.norms.convolution.cells import POINTS, Cover, Grid
+from netgain.norms.convolution.cells import Cover, Grid, sampling_factor
 from netgain.norms.convolution.embedding import Peak, grids, peaks
 from netgain.norms.convolution.lower import normalized, witness
 from netgain.norms.convolution.matrices import matrix_norm, matrix_work
@@ -41,6 +41,10 @@ _FINEST = 1e-4
 _GROUPS = 1024
 # Grids tried for one convolution.
 _GRIDS = 3
+# Grids with at most so many points (half of them for mirror symmetry) are decided point by point.
+_POINTS = 300
+# Operations that one cover may take, and the least and the most cells a group.
+_EFFORT, _FEWEST, _MOST = 3e11, 150, 4_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,7 @@ class _Search:
         self.deadline = deadline
         self.symbol = Symbol(found)
         self.sigma = self.symbol.crude
+        self.cells = min(max(_EFFORT / self.symbol.work, _FEWEST), _MOST)
         self.best = _Upper(self.symbol.crude, "geometric mean of row and column sums")
         self._improve(_frobenius(conv, found.exponent), "Frobenius norm")
 
@@ -139,7 +144,7 @@ class _Search:
         """Bounds from a symbol that is one matrix a group; the lower one."""
         if self.symbol.groups > _GROUPS:
             lower = self._lower(None)
-            self._everywhere(max(lower, 0.5), self.rtol / 8, self.deadline)
+            self._everywhere(max(lower, 0.5), self.rtol / 8)
             return lower
         parts = [spectral_norm(block[:, :, 0], rtol=_MATRIX_RTOL) for block in self.symbol.kernel]
         self._improve(up(max(part.upper.value for part in parts) + UNDERFLOW), "constant symbol, shifted Cholesky")
@@ -162,28 +167,45 @@ class _Search:
         wanted = lower * (1.0 + self.rtol) / math.sqrt(self.found.repeats)
         if self.deadline < math.inf:
             # Cheap, and much better than nothing should the time run out.
-            self._everywhere(top, 0.5, math.inf)
+            self._sampled(tuple(4 * d for d in self.symbol.degrees), top, math.inf)
         enough = top * (1.0 + self.rtol / 2) <= wanted
-        if enough or ranked[0][1].points > POINTS:
+        flat = False
+        if enough or ranked[0][1].points > _POINTS:
             # All frequencies: enough by itself on large grids, and what the cells of a grid are measured with.
-            self._everywhere(top, self.rtol / 4 if enough else 0.01, self.deadline)
+            flat = not self._everywhere(top, self.rtol / 4 if enough else 0.01)
         for estimate, grid in ranked[:_GRIDS]:
             before = self.best.value
-            if before <= wanted or estimate >= before:
+            if before <= wanted or estimate >= before or (flat and grid.points > 6 * self.cells):
                 break
             slack = self.rtol / 8
-            cover = Cover(slack=slack, deadline=self.deadline)
+            cells = math.inf if flat or grid.points <= _POINTS else self.cells
+            cover = Cover(slack=slack, cells=cells, deadline=self.deadline)
             self._improve(cover(self.symbol, grid, estimate * (1.0 + slack), self.sigma, before), str(grid))
             # A grid that gained less than a tenth of what is missing is a sign to stop.
             if grid is not ranked[0][1] and before - self.best.value < 0.1 * (before - wanted):
                 break
 
-    def _everywhere(self, top: float, slack: float, deadline: float) -> None:
-        """Bound the norm on the whole torus, about 1 + slack times `top`."""
+    def _everywhere(self, top: float, slack: float) -> bool:
+        """Bound the norm on the whole torus by cells; where they become too many, from a full grid, and False."""
         torus = Grid((None,) * len(self.found.levels), (0.0,) * len(self.found.levels))
-        proved = Cover(slack=slack, deadline=deadline)(self.symbol, torus, top * (1.0 + slack), math.inf)
+        cover = Cover(slack=slack, cells=self.cells, deadline=self.deadline)
+        proved = cover(self.symbol, torus, top * (1.0 + slack), math.inf)
         self._improve(proved, "branch and bound over all frequencies")
         self.sigma = min(self.sigma, proved)
+        if math.isinf(proved) and any(self.symbol.degrees):
+            varying = sum(d > 0 for d in self.symbol.degrees)
+            each = (2.0 * self.cells / math.prod(d for d in self.symbol.degrees if d)) ** (1.0 / varying)
+            self._sampled(tuple(math.ceil(d * each) for d in self.symbol.degrees), top, self.deadline)
+        return math.isfinite(proved)
+
+    def _sampled(self, sizes: tuple[int, ...], top: float, deadline: float) -> None:
+        """Bound the norm on the whole torus by its maximum on a full uniform grid of these sizes."""
+        grid = Grid(tuple(max(1, size) for size in sizes), (0.5,) * len(sizes))
+        slack = self.rtol / 8
+        cover = Cover(slack=slack, cells=math.inf, deadline=deadline)
+        value = mul_up(sampling_factor(self.symbol, grid), cover(self.symbol, grid, top * (1.0 + slack), self.sigma))
+        self._improve(value, "full grid of frequencies")
+        self.sigma = min(self.sigma, value)
 
     def _improve(self, value: float, method: str) -> None:
         """Keep a bound if it is the least so far."""
