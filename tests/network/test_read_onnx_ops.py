@@ -108,6 +108,21 @@ LINEAR = {
     ),
     "average ceil": (node("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1), IMAGE, {}),
     "average same": (node("AveragePool", "x", kernel_shape=[3, 2], auto_pad="SAME_UPPER"), IMAGE, {}),
+    "average dilated": (
+        node("AveragePool", "x", kernel_shape=[2, 3], dilations=[3, 2], pads=[1, 1, 1, 2]),
+        IMAGE,
+        {},
+    ),
+    "average of a long signal": (
+        node("AveragePool", "x", kernel_shape=[3], strides=[2], pads=[1, 1], count_include_pad=1),
+        {"x": ("N", 2, 5001)},
+        {},
+    ),
+    "average of a long signal inside": (
+        node("AveragePool", "x", kernel_shape=[3], strides=[2], pads=[1, 1]),
+        {"x": ("N", 2, 3001)},
+        {},
+    ),
     "global average": (node("GlobalAveragePool", "x"), IMAGE, {}),
     "reduce mean": (node("ReduceMean", "x", axes=[1, -1]), IMAGE, {}),
     "reduce mean flat": (node("ReduceMean", "x", axes=[2], keepdims=0), IMAGE, {}),
@@ -156,7 +171,7 @@ LINEAR = {
 @pytest.mark.parametrize("name", LINEAR)
 def test_linear(name, tmp_path):
     step, inputs, constants = LINEAR[name]
-    opset = 17
+    opset = 19 if "dilated" in name else 17
     check(model([step], inputs, constants, opset=opset), tmp_path, kinds=MOVES)
 
 

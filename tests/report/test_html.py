@@ -13,7 +13,7 @@ from netgain.report import html as pages
 from netgain.report.compare import compare
 from netgain.report.comparison import render_comparison
 from netgain.report.json import loads
-from tests.report.records import audit_record, layers
+from tests.report.records import audit_record, layers, rate
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 HOSTILE = (
@@ -95,6 +95,22 @@ def test_a_record_beyond_any_limit_leaves_layers_out_and_says_so():
     document = json.loads(checker.scripts[0])
     assert "layers" not in document
     assert "--json" in document["left_out"]
+    assert document["gain"]["upper"] == 45.61
+
+
+def test_a_thousand_classes_and_findings_stay_small():
+    record = audit_record(points=200)
+    rates = tuple(rate(0.5, 100, epsilon, label) for label in range(1000) for epsilon in (None, 0.1, 0.25))
+    findings = tuple(Finding(code="NG110", level=Level.WARNING, detail=f"layer {index} " * 20) for index in range(1000))
+    record = dataclasses.replace(record, per_class=rates, findings=findings)
+    text = pages.render(record)
+    check(text)
+    assert "960 more are in the JSON document" in text
+
+
+def test_a_comparison_of_deep_networks_stays_small():
+    first, second = audit_record(depth=100, points=200), audit_record(depth=120, points=200, strength=2.0)
+    check(render_comparison(compare(first, second)))
 
 
 @pytest.mark.parametrize("name", HOSTILE)

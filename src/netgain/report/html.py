@@ -170,12 +170,15 @@ def _accuracy_table(record: Record) -> str:
     attacked = record.attacked_accuracy
     if attacked:
         subset = figures.count(attacked[0].samples)
-        header += [(f"certified, {subset} attacked samples (proved)", True), ("survived the attack (measured)", True)]
+        if words.subset(record):
+            header.append((f"certified, {subset} attacked samples (proved)", True))
+        header.append((f"survived the attack, {subset} samples (measured)", True))
     rows: list[tuple[list[str], str]] = [(["clean", terminal.rate(clean)] + ["-"] * (len(header) - 2), "quiet")]
     for rate in record.certified_accuracy:
         cells = [figures.nearest(rate.epsilon), terminal.rate(rate)]
         if attacked:
-            cells.append(terminal.rate(words.at_epsilon(record.certified_on_attacked, rate.epsilon)))
+            if words.subset(record):
+                cells.append(terminal.rate(words.at_epsilon(record.certified_on_attacked, rate.epsilon)))
             cells.append(terminal.rate(words.at_epsilon(attacked, rate.epsilon)))
         rows.append((cells, ""))
     caption = f"Epsilon in {words.UNITS}; {words.INTERVALS}, in brackets."
@@ -202,7 +205,8 @@ def _classes(record: Record) -> str:
             if rate is None or not rate.samples:
                 cells.append("-")
                 continue
-            fill = element("i", style=f"width:{100 * rate.value:.0f}%")
+            hit = "hit" if rate.epsilon is None else None
+            fill = element("i", style=f"width:{100 * rate.value:.0f}%", class_=hit)
             meter = element("span", fill, class_="meter", title=figures.interval(rate))
             cells.append(f"{meter}{figures.percent(rate.value)}")
         rows.append((cells, ""))

@@ -125,7 +125,7 @@ class Builder:
         factor = torch.as_tensor(scale, dtype=torch.float64)
         identity = bool((factor == 1).all())
         linear_map = Reshape(shape, shape) if identity else Diagonal(factor, shape)
-        full = None if bias is None else bias.double().expand(shape).contiguous()
+        full = None if bias is None else bias.double().expand(shape)
         return self.add(Affine(linear_map, full), (name,), source)
 
     def add_bias(self, name: str, bias: Tensor, error: Tensor | None, source: Source) -> str:
@@ -219,6 +219,6 @@ def normalization_affine(
     bias = beta - shift
     bias_error = mean.abs() * scale_error * 1.01 + 2 * UNIT * (shift.abs() + bias.abs()) + TINY
     column = (-1, *([1] * (len(shape) - 1)))
-    full = bias.reshape(column).expand(shape).contiguous()
-    full_error = bias_error.reshape(column).expand(shape).contiguous()
+    full = bias.reshape(column).expand(shape)
+    full_error = bias_error.reshape(column).expand(shape)
     return Affine(Diagonal(scale.reshape(column), shape, scale_error.reshape(column)), full, full_error)

@@ -151,7 +151,7 @@ class _Search:
             return lower
         parts = [spectral_norm(block[:, :, 0], rtol=_MATRIX_RTOL) for block in self.symbol.kernel]
         self._improve(up(max(part.upper.value for part in parts) + UNDERFLOW), "constant symbol, shifted Cholesky")
-        if all(axis.whole for axis in axes_of(self.conv)):
+        if self.conv.error is None and all(axis.whole for axis in axes_of(self.conv)):
             return max(0.0, down(max(part.lower.value for part in parts) - UNDERFLOW))
         return self._lower(None)
 

@@ -118,11 +118,11 @@ class Operation:
         """An input that must be computed.
 
         Raises:
-            ModelError: if it is a constant or left out.
+            DynamicOperandError: if it is a constant (then another operand is computed).
         """
         value = self.need(index)
         if not isinstance(value, Signal):
-            raise ModelError(f"{self.source} has a constant as its input {index}, where a computed tensor is expected")
+            raise DynamicOperandError(f"its input {index} is a constant, and others are computed")
         return value
 
     def array(self, index: int) -> np.ndarray | None:
@@ -178,7 +178,7 @@ class Lowering:
 
     def guard(self, shape: Sequence[int], op: Operation) -> Shape:
         """The shape, after checking that one such tensor fits the memory."""
-        self.allowance.spend(shape, 8, f"the output of {op.source}")
+        self.allowance.check(shape, 8, f"the output of {op.source}")
         return tuple(int(size) for size in shape)
 
     def view(self, signal: Signal, shape: Shape, op: Operation) -> str:
@@ -193,7 +193,7 @@ class Lowering:
         self, op: Operation, x: Signal, linear_map: AbstractLinearMap, shape: Shape, bias: Tensor | None = None
     ) -> Signal:
         """A linear map on a view of x, with a bias that broadcasts to its output, read under the ONNX shape `shape`."""
-        full = None if bias is None else bias.expand(linear_map.out_shape).contiguous()
+        full = None if bias is None else bias.expand(linear_map.out_shape)
         node = self.view(x, linear_map.in_shape, op)
         return self.signal(self.builder.add(Affine(linear_map, full), (node,), op.source), shape, op, x.element)
 
@@ -217,6 +217,7 @@ class Lowering:
         """The signal whose entries are copies of x's, as `rearrange` moves an array of flat positions; -1 is zero."""
         index = rearrange(np.arange(math.prod(x.shape), dtype=np.int64).reshape(x.shape))
         shape = tuple(index.shape)
+        self.allowance.spend(shape, 8, f"the positions that {op.source} moves")
         flat = torch.from_numpy(np.ascontiguousarray(index)).reshape(sample(shape))
         return Signal(self.builder.select(x.node, flat, op.source), shape, x.element)
 

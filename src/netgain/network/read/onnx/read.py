@@ -17,7 +17,7 @@ from netgain.network.read.onnx.load import FLOATS, Allowance, Model, open_model,
 from netgain.network.read.onnx.lower import Constant, Lowering, Operation, Signal, Value, real, sample
 from netgain.network.read.onnx.order import free_names, in_order
 from netgain.network.read.onnx.ports import Input, settle_inputs
-from netgain.network.read.onnx.replay import replay
+from netgain.network.read.onnx.replay import peak, replay
 from netgain.network.read.onnx.walk import walk
 
 Shape = tuple[int, ...]
@@ -67,8 +67,12 @@ def read_onnx(
     values = walk(lowering, model.nodes, given, outputs)
     last = _joined(lowering, [values[name] for name in outputs], outputs)
     notes, parameters = _parameters(model, inputs, outputs)
+    for one in inputs:
+        if one.guessed:
+            notes = (*notes, ("NG112", f"axis {one.guessed[0]} of the input {one.port.name!r} was read at size 1"))
     network = builder.finish(last, parameters=parameters, dtype=_dtype(model), notes=notes, origin=file.name)
     _check_finite(network)
+    allowance.check((2, peak(network)), 8, "what is alive at once when the network is run")
     if not lowering.unrunnable:
         problem = replay(model, inputs, outputs, network)
         if problem:

@@ -1,6 +1,7 @@
 """Running the file itself and comparing: the graph must compute what the model computes, row by row."""
 
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,10 +38,11 @@ def replay(model: Model, inputs: Sequence[Input], outputs: Sequence[str], networ
     """
     generator = np.random.default_rng(0)
     rows = [[_random(one, generator) for one in inputs] for _ in range(ROWS)]
-    x = torch.stack([_joined(row) for row in rows]).reshape(ROWS, *network.input_shape)
     with torch.no_grad():
-        ours = network(x).reshape(ROWS, -1)
-        spread = (network(x.float()).double().reshape(ROWS, -1) - ours).abs().nan_to_num()
+        samples = [_joined(row).reshape(1, *network.input_shape) for row in rows]
+        ours = torch.cat([network(x).reshape(1, -1) for x in samples])
+        single = torch.cat([network(x.float()).double().reshape(1, -1) for x in samples[:2]])
+        spread = (single - ours[:2]).abs().nan_to_num()
     problem = "there is nothing to run it"
     disagreement: ReplayError | BatchCoupledError | None = None
     for engine in _engines(model, inputs, outputs, network):
@@ -91,6 +93,18 @@ def _judge(
     if all(one.batch_axes for one in inputs):
         values_alone = [np.asarray(value) for value in values[0]]
         _batch(lambda stacked: _rows(engine(stacked), values_alone), inputs, rows, ours, tolerance)
+
+
+def peak(network: Network) -> int:
+    """The largest number of entries that are alive at once when the network is run on one sample."""
+    shapes = network.shapes()
+    last = {name: node.name for node in network.nodes for name in node.inputs}
+    alive = largest = math.prod(shapes[network.input])
+    for node in network.nodes:
+        alive += math.prod(node.shape)
+        largest = max(largest, alive)
+        alive -= sum(math.prod(shapes[name]) for name in set(node.inputs) if last[name] == node.name)
+    return largest
 
 
 def _random(one: Input, generator: np.random.Generator) -> np.ndarray:
