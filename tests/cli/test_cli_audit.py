@@ -75,6 +75,19 @@ def test_json_on_standard_output_is_one_document_and_nothing_else(netgain, argum
         assert document["gain"]["norm"] == document["norm"]
 
 
+def test_what_a_model_prints_stays_off_standard_output(netgain, monkeypatch):
+    quiet_read = work._read
+
+    def chatty(*arguments: object) -> object:
+        print("hello from the model")
+        return quiet_read(*arguments)
+
+    monkeypatch.setattr(work, "_read", chatty)
+    ran = netgain("bound", "small.onnx", "--json", "-")
+    assert json.loads(ran.out)["command"] == "bound"
+    assert "hello from the model" in ran.err
+
+
 def test_certified_is_at_most_attacked_in_the_document(netgain):
     ran = netgain("certify", "small.onnx", "test.npz", "--epsilon", "0.1,0.3", "--attack", "all", "--json", "-")
     document = json.loads(ran.out)

@@ -143,6 +143,14 @@ APART = {
     "reflection": (shapes.pad((2, 4), ((1, 2),), "reflect"), conv(1, 2, (7,), (3,))),
     "padded channels": (shapes.pad((1, 4), ((0, 1), (1, 1))), conv(1, 2, (6,), (3,))),
     "zeros inside a circle": (shapes.pad((2, 4), ((1, 1),)), conv(1, 2, (6,), (3,), padding=((1, 1),), circular=True)),
+    "circle around zeros": (
+        shapes.pad((2, 4), ((1, 1),), "circular"),
+        conv(1, 2, (6,), (3,), padding=((1, 1),)),
+    ),
+    "strided pointwise first": (
+        conv(2, 2, (5,), (1,), stride=(2,)),
+        conv(2, 2, (3,), (2,)),
+    ),
     "shifted zeros": (shapes.roll((2, 4), (1,), (1,)), conv(1, 2, (4,), (3,))),
     "conv conv": (conv(2, 2, (5,), (3,)), conv(2, 2, (3,), (2,))),
     "padded pointwise": (conv(2, 2, (5,), (1,), padding=((1, 1),)), conv(2, 2, (7,), (2,))),

@@ -105,6 +105,13 @@ def moved(matrix, error, signs):
     return [[x + e * int(s) for x, e, s in zip(xs, es, ss, strict=True)] for xs, es, ss in rows]
 
 
+def test_products_that_underflow_one_by_one():
+    a = torch.full((1, 16), 2.0**-540, dtype=torch.float64)
+    value, error = matrix_product(a, None, torch.full((16, 1), 2.0**-535, dtype=torch.float64), None)
+    # Each product is half the smallest subnormal number; together they are eight of them.
+    assert abs(Fraction(value.item()) - Fraction(16) / 2**1075) <= Fraction(error.item())
+
+
 def test_overflow_is_refused():
     assert matrix_product(one(1e200), None, one(1e200), None) is None
     assert entry_product(one(1e200), None, one(1e200), None) is None

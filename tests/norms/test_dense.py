@@ -207,19 +207,23 @@ def test_strided_and_differentiable_input():
     check(random(90, 180)[:, ::2], norm)
 
 
-def test_a_useless_start_is_mended(monkeypatch):
-    """A start orthogonal to the top vector makes the first shift too small; the bound must survive and stay sharp."""
-    matrix = torch.diag(torch.linspace(1.0, 2.0, 90, dtype=torch.float64))
+@pytest.mark.parametrize("useless", ["eigenvector", "zero", "nan"])
+def test_a_useless_start_is_mended(useless, monkeypatch):
+    """A start that misses the top vector makes the first shift too small; the bound must survive and stay sharp."""
+    vector = torch.zeros(90, dtype=torch.float64)
+    vector[0] = {"eigenvector": 1.0, "zero": 0.0, "nan": math.nan}[useless]
+    monkeypatch.setattr(dense, "_top_vector", lambda products, tolerance: vector)
+    spread = torch.diag(torch.linspace(1.0, 2.0, 90, dtype=torch.float64))
+    for matrix in (spread, spread @ reflected([1.0] * 90, 90, 90, 3)):
+        lower, upper = sides(matrix)
+        assert lower * (1 - 1e-15) <= 2.0 <= upper <= lower * WIDTH
 
-    def bottom(products, tolerance):
-        vector = torch.zeros(90, dtype=torch.float64)
-        vector[0] = 1.0
-        return vector
 
-    monkeypatch.setattr(dense, "_top_vector", bottom)
-    matrix = matrix @ torch.from_numpy(reflected([1.0] * 90, 90, 90, 3).numpy())
+def test_a_flat_top_with_a_start_of_no_use(monkeypatch):
+    monkeypatch.setattr(dense, "_top_vector", lambda products, tolerance: torch.eye(128, dtype=torch.float64)[0])
+    matrix = reflected([1.0 - k * 2.0**-20 for k in range(128)], 128, 128, 5)
     lower, upper = sides(matrix)
-    assert lower <= 2.0 <= upper <= lower * WIDTH
+    assert lower <= 1.0 <= upper <= lower * WIDTH
 
 
 MATRICES = arrays.arrays(

@@ -16,7 +16,6 @@ Examples:
 
 @click.command(
     "audit",
-    short_help="Prove a model's gain; with data, certify and attack it; write the report.",
     epilog=EPILOG,
 )
 @click.argument("model", metavar="MODEL")

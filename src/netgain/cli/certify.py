@@ -15,7 +15,7 @@ Examples:
 """
 
 
-@click.command("certify", short_help="Prove a radius for each sample; certified accuracy.", epilog=EPILOG)
+@click.command("certify", epilog=EPILOG)
 @click.argument("model", metavar="MODEL")
 @options.checks_of_argument
 @options.reading

@@ -13,7 +13,7 @@ Examples:
 """
 
 
-@click.command("compare", short_help="Two models or two audits side by side: what changed.", epilog=EPILOG)
+@click.command("compare", epilog=EPILOG)
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @options.checks

@@ -7,7 +7,6 @@ from netgain.cli.session import debug_option
 
 @click.command(
     "data",
-    short_help="Known data sets: where found, checksums, how to get them.",
     epilog="Examples: netgain data - netgain data mnist",
 )
 @click.argument("name", metavar="[NAME]", required=False)

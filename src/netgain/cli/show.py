@@ -12,7 +12,7 @@ Examples:
 """
 
 
-@click.command("show", short_help="The layers of a model as read; which have no proof rule.", epilog=EPILOG)
+@click.command("show", epilog=EPILOG)
 @click.argument("model", metavar="MODEL")
 @options.reading
 @options.quiet_option

@@ -1,10 +1,13 @@
 """The seam between commands and computation: reads the model and the data, calls, and returns a Record.
 
-Only this module and what it imports need torch; commands import it when they run.
+Only this module and what it imports need torch; commands import it when they run. A user's model or data code may
+print: while it runs, standard output goes to standard error, so that results stay alone on standard output.
 """
 
+import contextlib
 import datetime
 import math
+import sys
 import time
 from collections.abc import Mapping
 
@@ -53,8 +56,8 @@ def audit(
     _check_device(computing.device)
     if not checks.data and (gates.min_certified or outputs.csv):
         raise UsageError(f"{'--csv' if outputs.csv else '--min-certified'} needs --data")
-    data = load(checks.data) if checks.data else None
-    with reporter(computing.quiet) as progress:
+    with contextlib.redirect_stdout(sys.stderr), reporter(computing.quiet) as progress:
+        data = load(checks.data) if checks.data else None
         progress("reading the model", 0, 1)
         network = _read(model, reading, data)
         progress("reading the model", 1, 1)
@@ -87,7 +90,7 @@ def bound(model: str, reading: Reading, computing: Computing) -> Record:
         command="bound",
         preprocess=reading.preprocess,
     )
-    with reporter(computing.quiet) as progress:
+    with contextlib.redirect_stdout(sys.stderr), reporter(computing.quiet) as progress:
         progress("reading the model", 0, 1)
         network = _read(model, reading, None)
         progress("reading the model", 1, 1)
@@ -97,7 +100,7 @@ def bound(model: str, reading: Reading, computing: Computing) -> Record:
 def show(model: str, reading: Reading, quiet: bool) -> tuple[Record, Mapping[str, str]]:
     """The layers of a model as read, and by name what can be proved for each: "yes" or the code of the reason."""
     began = time.monotonic()
-    with reporter(quiet) as progress:
+    with contextlib.redirect_stdout(sys.stderr), reporter(quiet) as progress:
         progress("reading the model", 0, 1)
         network = _read(model, reading, None)
     rules = {node.name: _rule(node) for node in network.nodes}
