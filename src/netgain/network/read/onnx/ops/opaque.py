@@ -81,6 +81,8 @@ _LRN = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
 
 def reason(op: Operation, why: str) -> tuple[str, str]:
     """The code and the sentence for an operation without a rule."""
+    if op.type in ("Gather", "GatherElements", "GatherND"):
+        return "NG013", f"{op.source} looks entries up at computed positions, which are integers"
     if op.type in QUANTIZED:
         return "NG011", f"{op.source} rounds to integers, which jumps"
     if op.type in STEPS or op.type == "Cast":
@@ -155,7 +157,7 @@ def as_array(value: Tensor, signal: Signal) -> np.ndarray:
         return array
     from onnx import helper
 
-    return np.rint(array).astype(helper.tensor_dtype_to_np_dtype(signal.element))
+    return np.asarray(np.rint(array)).astype(helper.tensor_dtype_to_np_dtype(signal.element))
 
 
 def output_shapes(lowering: Lowering, op: Operation) -> list[tuple[Shape, int] | None]:
