@@ -20,7 +20,7 @@ from netgain.linear.base import AbstractLinearMap
 from netgain.network.graph import Affine, Network, Node
 from netgain.norms.operator import operator_norm
 
-_WORK = 1e11  # multiplications that the search for scales may spend
+_WORK = 3e10  # multiplications that the search for scales may spend
 _BLOCK = 8  # singular vectors tracked a map
 _WORTH = 0.995  # estimated improvement from which a segment's rescaled norms are proved
 
