@@ -146,6 +146,15 @@ def test_sampling_factor_is_attained():
     assert scale == 2.0
 
 
+@pytest.mark.parametrize("degree", [1, 22, 30, 200, 4095])
+def test_sampling_factor_is_rounded_up_where_the_cosine_is_small(degree):
+    symbol, _ = symbol_of(torch.ones(1, 1, degree + 1), size=degree + 20)
+    found = sampling_factor(symbol, Grid((degree + 1,), (0.5,)))
+    with mpmath.workdps(40):
+        exact = 1 / mpmath.cos(mpmath.pi * degree / (2 * (degree + 1)))
+        assert exact <= found <= exact * (1 + mpmath.mpf(10) ** -10)
+
+
 def test_start_far_too_low_is_mended():
     symbol, _ = symbol_of(random_kernel(3, 3, (3, 3), 0))
     places = symbol.rounded(torch.rand(2000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
