@@ -8,7 +8,7 @@ from torch import Tensor
 from netgain.core.errors import BatchCoupledError, StatefulModelError
 from netgain.network.graph import Opaque
 from netgain.network.read.layout import Layout, find_layout
-from netgain.network.read.lowering import Call, Lowered, Value, lowers
+from netgain.network.read.lowering import Call, Lowered, Value, lowers, lowers_discrete
 
 _STEPS = """
 sign round floor ceil trunc frac fmod remainder heaviside argmax argmin argsort one_hot gt lt ge le eq ne
@@ -45,10 +45,10 @@ def unknown(call: Call) -> Lowered:
         code = discrete[0]
         what = "whole numbers" if code == "NG013" else "a value that jumps"
         return opaque(call, code, f"{call.source} works on {what}")
-    if not call.dtype.is_floating_point:
-        return opaque(call, "NG011", f"{call.source} turns real numbers into {call.dtype}, which jumps")
     if call.dtype.is_complex or any(value.dtype.is_complex for value in call.operands):
         return opaque(call, "NG010", f"{call.source} works on complex numbers, which have no rule here")
+    if not call.dtype.is_floating_point:
+        return opaque(call, "NG011", f"{call.source} turns real numbers into {call.dtype}, which jumps")
     if call.operation in _STEPS.split():
         return opaque(call, "NG011", f"{call.source} jumps")
     if call.operation in _UNBOUNDED.split():
@@ -70,7 +70,8 @@ def _emit(call: Call, code: str, reason: str, index: int | None) -> Value:
 
     def run_batch(parts: list[Tensor]) -> Tensor:
         out = call.run(dict(zip([value.name for value in operands], parts, strict=True)))
-        return layout.to_samples(out if index is None else out[index], batch)
+        rows = layout.to_samples(out if index is None else out[index], batch)
+        return rows if rows.is_complex() else rows.double()
 
     def run(*inputs: Tensor) -> Tensor:
         """The operation at the recorded batch size, as often as needed."""
@@ -85,7 +86,11 @@ def _emit(call: Call, code: str, reason: str, index: int | None) -> Value:
     kind = Opaque(run, code, reason)
     part = "" if not index else f"{call.operation}.{index}"
     value = call.emit(kind, operands, samples.shape[1:], layout, part)
-    discrete = None if dtype.is_floating_point else (next((v.code for v in operands if v.code), None) or "NG011")
+    discrete = (
+        None
+        if dtype.is_floating_point or dtype.is_complex
+        else (next((v.code for v in operands if v.code), None) or "NG011")
+    )
     return Value(value.name, value.shape, layout, dtype, discrete)
 
 
@@ -151,7 +156,7 @@ def recurrent(call: Call) -> Lowered:
     return opaque(call, "NG010", f"{call.source} is a recurrent layer, for which there is no rule yet")
 
 
-@lowers("aten.embedding.default", "aten.embedding_bag.default", "aten._embedding_bag.default")
+@lowers_discrete("aten.embedding.default", "aten.embedding_bag.default", "aten._embedding_bag.default")
 def embedding(call: Call) -> Lowered:
     """A table look-up."""
     return opaque(call, "NG013", f"{call.source} looks up a row by its number")
