@@ -27,7 +27,7 @@ class Activation:
             Infinite where phi jumps inside or its slope is unbounded.
         value_range: (lo, hi) -> an enclosure of phi over [lo, hi], rounded outwards.
         positively_homogeneous: phi(t x) = t phi(x) for all t >= 0 (ReLU, LeakyReLU, PReLU, identity, abs).
-        continuous: False for steps (sign, hard threshold, rounding).
+        continuous: False for steps (sign, hard threshold, rounding); a pole or the end of a domain is not a step.
         source: where the facts come from: theorem, equation or "calculus" with the derivation in a line.
     """
 

@@ -89,8 +89,7 @@ class Pieces:
         # Where the evaluation at an end overflowed to NaN, the range over the whole line is still right.
         low = torch.where(low.isnan(), least, torch.maximum(low, least))
         high = torch.where(high.isnan(), most, torch.minimum(high, most))
-        unknown = lo.isnan() | hi.isnan()
-        return torch.where(unknown, -math.inf, low), torch.where(unknown, math.inf, high)
+        return without_nan(lo, hi, low, high)
 
     def _end(self, x: Tensor) -> Interval:
         """The curve at an end; the empty interval at infinite ends, where the turns have the limit."""
@@ -123,8 +122,9 @@ class Wave:
         low, high = torch.minimum(first.lo, last.lo), torch.maximum(first.hi, last.hi)
         top = _holds_multiple(lo, hi, 1 - self.quarters)
         bottom = _holds_multiple(lo, hi, 3 - self.quarters)
-        unknown = ~(torch.isfinite(lo) & torch.isfinite(hi))
-        return torch.where(bottom | unknown, -1.0, low), torch.where(top | unknown, 1.0, high)
+        endless = ~(torch.isfinite(lo) & torch.isfinite(hi))
+        low, high = torch.where(bottom | endless, -1.0, low), torch.where(top | endless, 1.0, high)
+        return without_nan(lo, hi, low, high)
 
 
 def _holds_multiple(lo: Tensor, hi: Tensor, quarters: int) -> Bool[Tensor, "..."]:
@@ -132,6 +132,12 @@ def _holds_multiple(lo: Tensor, hi: Tensor, quarters: int) -> Bool[Tensor, "..."
     turn_lo, turn_hi = (end / (2 * math.pi) - quarters / 4 for end in (lo, hi))
     slack = (lo.abs() + hi.abs()) * 2.0**-50 + 2.0**-49
     return torch.ceil(turn_lo - slack) <= turn_hi + slack
+
+
+def without_nan(lo: Tensor, hi: Tensor, low: Tensor, high: Tensor) -> Range:
+    """The range [low, high] over [lo, hi], but every number where an end is NaN."""
+    unknown = lo.isnan() | hi.isnan()
+    return torch.where(unknown, -math.inf, low), torch.where(unknown, math.inf, high)
 
 
 def check_ends(lo: Tensor, hi: Tensor) -> Range:
@@ -174,7 +180,8 @@ def assemble(  # noqa: PLR0913 - one argument a fact
 
     def value_error(x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
         point = x.double()
-        return function(Interval(point, point)).distance(value(point))
+        error = function(Interval(point, point)).distance(value(point))
+        return torch.where(point.isnan(), math.inf, error)
 
     return Activation(
         name=name,

@@ -20,6 +20,8 @@ def elu(alpha: Parameter = 1.0) -> Activation:
     height = exact("alpha", alpha)
 
     def value(x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
+        if height.numel() == 1:
+            return functional.elu(x, float(height))
         return torch.where(x > 0, x, like(height, x) * torch.expm1(x.clamp_max(0.0)))
 
     def below(x: Interval) -> Interval:
@@ -43,6 +45,8 @@ def celu(alpha: Parameter = 1.0) -> Activation:
         raise UsageError("celu: alpha must not be 0")
 
     def value(x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
+        if height.numel() == 1:
+            return functional.celu(x, float(height))
         scale = like(height, x)
         return torch.where(x > 0, x, scale * torch.expm1(x.clamp_max(0.0) / scale))
 
@@ -110,9 +114,8 @@ def log() -> Activation:
         torch.log,
         Interval.log,
         slope=Pieces(
-            lambda x: 1.0 / x.clamp(0.0, math.inf),
+            Interval.reciprocal,
             (outside(-math.inf, -5e-324), turn(0.0, math.inf), turn(math.inf, 0.0)),
         ),
         turns=(outside(-math.inf, -5e-324), turn(0.0, -math.inf), turn(math.inf, math.inf)),
-        continuous=False,
     )

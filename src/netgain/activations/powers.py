@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -49,12 +50,18 @@ def _power(name: str, p: float, value: Callable[[Tensor], Tensor]) -> Activation
         name,
         value,
         lambda x: _monomial(x, 1.0, p),
-        slope=Pieces(lambda x: _monomial(x, p, p - 1), _turns(p, p - 1, whole=p.is_integer())),
+        slope=Pieces(lambda x: _slope(x, p), _turns(p, p - 1, whole=p.is_integer())),
         turns=_turns(1.0, p, whole=p.is_integer()),
         positively_homogeneous=p == 1.0,
-        continuous=p >= 0 and p.is_integer(),
         source="calculus",
     )
+
+
+def _slope(x: Interval, p: float) -> Interval:
+    """p x^(p - 1), also where float64 does not hold p - 1."""
+    if Fraction(p) - 1 == Fraction(p - 1):
+        return _monomial(x, p, p - 1)
+    return _monomial(x, p, p) * x.abs().reciprocal()
 
 
 def _monomial(x: Interval, factor: float, p: float) -> Interval:

@@ -8,20 +8,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from netgain.activations.base import Activation, Range
-from netgain.activations.curve import Pieces, assemble, check_ends, turn
+from netgain.activations.curve import Pieces, assemble, check_ends, turn, without_nan
 from netgain.activations.table import ACTIVATIONS, Parameter, describe, exact, like
 from netgain.core.interval import Interval
 
 
 @dataclasses.dataclass(frozen=True)
 class Stairs:
-    """Slope of a staircase that jumps up at k + offset for every integer k: 0 between jumps, else [0, inf].
+    """Slope of a staircase with upward jumps: 0 between jumps, else [0, inf].
 
     Attributes:
-        offset: 0 for floor, 1/2 for rounding.
+        halves: jumps at k + 1/2 for each integer k (rounding), else at each integer (floor).
     """
 
-    offset: float
+    halves: bool
 
     def __call__(self, lo: Tensor, hi: Tensor) -> Range:
         """The slope range over [lo, hi].
@@ -30,9 +30,12 @@ class Stairs:
             UsageError: if lo > hi somewhere.
         """
         lo, hi = check_ends(lo, hi)
-        # lo - offset is exact below 2^51, and beyond that every interval counts as holding a jump.
-        flat = (torch.ceil(lo - self.offset) > hi - self.offset) & (lo.abs() < 2.0**51) & (hi.abs() < 2.0**51)
-        return torch.zeros_like(lo), torch.where(flat, 0.0, math.inf)
+        # The first jump not below lo, doubled: an odd or an even integer, exact below 2^53.
+        first = torch.ceil(2 * lo) if self.halves else 2 * torch.ceil(lo)
+        if self.halves:
+            first = first + (1 - torch.remainder(first, 2))
+        flat = (first > 2 * hi) & (lo.abs() < 2.0**51)
+        return without_nan(lo, hi, torch.zeros_like(lo), torch.where(flat, 0.0, math.inf))
 
 
 def _flat(x: Interval) -> Interval:
@@ -65,7 +68,7 @@ def floor() -> Activation:
         "floor",
         torch.floor,
         lambda x: Interval(torch.floor(x.lo), torch.floor(x.hi)),
-        slope=Stairs(0.0),
+        slope=Stairs(halves=False),
         turns=(turn(-math.inf, -math.inf), turn(math.inf, math.inf)),
         continuous=False,
     )
@@ -78,7 +81,7 @@ def nearest() -> Activation:
         "round",
         torch.round,
         lambda x: Interval(torch.round(x.lo), torch.round(x.hi)),
-        slope=Stairs(0.5),
+        slope=Stairs(halves=True),
         turns=(turn(-math.inf, -math.inf), turn(math.inf, math.inf)),
         continuous=False,
     )
@@ -121,25 +124,25 @@ def hardshrink(lambd: Parameter = 0.5) -> Activation:
 
 @ACTIVATIONS.register("threshold")
 def threshold(threshold: Parameter, value: Parameter) -> Activation:
-    """X above the threshold, the given value elsewhere: continuous only where both are equal."""
+    """x above the threshold, the given value elsewhere: continuous only where both are equal."""
     place, below = exact("threshold", threshold), exact("value", value)
     jump = torch.where(place > below, math.inf, torch.where(place < below, -math.inf, 0.0)).double()
 
-    def above(x: Tensor) -> Tensor:
-        return x > like(place, x)
+    def outside(x: Tensor) -> Tensor:
+        return x <= like(place, x)
 
     def evaluate(x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
-        return torch.where(above(x), x, like(below, x))
+        return torch.where(outside(x), like(below, x), x)
 
     def function(x: Interval) -> Interval:
-        return x.where(above(x.lo), Interval.exactly(below.to(x.lo.device)))
+        return Interval.exactly(below.to(x.lo.device)).where(outside(x.lo), x)
 
     return assemble(
         f"threshold({describe(place)}, {describe(below)})",
         evaluate,
         function,
         slope=Pieces(
-            lambda x: _one(x).where(above(x.lo), _flat(x)),
+            lambda x: _flat(x).where(outside(x.lo), _one(x)),
             (turn(-math.inf, 0.0), turn(place, 0.0, 1.0, jump), turn(math.inf, 1.0)),
         ),
         turns=(turn(-math.inf, below), turn(place, below, place), turn(math.inf, math.inf)),

@@ -21,11 +21,7 @@ from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
 from netgain.core.record import DataInfo, GainInfo, LayerInfo, ModelInfo, RadiusInfo, Rate, Record
 from netgain.gain.lipschitz import Analysis, analyse
-from netgain.linear.base import AbstractLinearMap
-from netgain.linear.chain import Chain
-from netgain.linear.convolution import Conv, ConvTransposed
-from netgain.linear.dense import Dense
-from netgain.linear.diagonal import Diagonal
+from netgain.network import describe
 from netgain.network.digest import digest
 from netgain.network.graph import Affine, Network
 
@@ -187,12 +183,12 @@ def layer_infos(analysis: Analysis) -> tuple[LayerInfo, ...]:
         rows.append(
             LayerInfo(
                 name=node.name,
-                operation=layer.operation,
+                operation=describe.operation(node),
                 module=node.source.module,
                 location=node.source.location,
                 in_shape=shapes[node.inputs[0]],
                 out_shape=node.shape,
-                parameters=_entries(node.kind.map) if isinstance(node.kind, Affine) else 0,
+                parameters=describe.parameters(node.kind.map) if isinstance(node.kind, Affine) else 0,
                 norm_lower=None if norm is None else norm.lower.value,
                 norm_upper=None if norm is None else norm.upper.value,
                 slope_lower=None if slope is None else slope[0],
@@ -203,19 +199,6 @@ def layer_infos(analysis: Analysis) -> tuple[LayerInfo, ...]:
             )
         )
     return tuple(rows)
-
-
-def _entries(linear_map: AbstractLinearMap) -> int:
-    """How many weights a map stores."""
-    match linear_map:
-        case Dense(weight=weight) | Conv(weight=weight) | ConvTransposed(weight=weight):
-            return weight.numel()
-        case Diagonal(scale=scale):
-            return scale.numel()
-        case Chain(maps=maps):
-            return sum(_entries(part) for part in maps)
-        case _:
-            return 0
 
 
 def _per_class(certification: Certification) -> tuple[Rate, ...]:

@@ -106,7 +106,7 @@ class Certification:
 def certify(
     network: Network,
     inputs: Shaped[Tensor, "samples *shape"],
-    labels: Int[Tensor, " samples"],
+    labels: Int[Tensor, " labels"],
     *,
     norm: Norm | str = Norm.L2,
     epsilon: Sequence[float] = (),
@@ -149,7 +149,7 @@ def certify(
 def certify_analysed(
     analysis: Analysis,
     inputs: Shaped[Tensor, "samples *shape"],
-    labels: Int[Tensor, " samples"],
+    labels: Int[Tensor, " labels"],
     options: CertifyOptions,
     cut: str = "",
     progress: Progress = silent,

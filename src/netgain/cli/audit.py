@@ -16,7 +16,6 @@ Examples:
 
 @click.command(
     "audit",
-    short_help="Prove a model's gain; with data, certify and attack it; write the report.",
     epilog=EPILOG,
 )
 @click.argument("model", metavar="MODEL")
@@ -40,9 +39,8 @@ def command(
     With --data, the accuracy that no change up to --epsilon can break is proved, and attacked from the other side.
     """
     from netgain.cli import output
-    from netgain.cli.work import audit, check_gates
+    from netgain.cli.work import audit
 
-    check_gates(gates, checks)
     output.check_writable(outputs)
     record = audit(model, checks, reading, computing, gates, outputs)
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]

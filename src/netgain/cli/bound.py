@@ -13,7 +13,7 @@ Examples:
 """
 
 
-@click.command("bound", short_help="Prove a model's gain: lower and upper bound, layer table.", epilog=EPILOG)
+@click.command("bound", epilog=EPILOG)
 @click.argument("model", metavar="MODEL")
 @options.reading
 @options.computing

@@ -1,5 +1,7 @@
 """`netgain certify`: a proved radius for each sample of a data set."""
 
+import dataclasses
+
 import click
 
 from netgain.cli import options
@@ -13,7 +15,7 @@ Examples:
 """
 
 
-@click.command("certify", short_help="Prove a radius for each sample; certified accuracy.", epilog=EPILOG)
+@click.command("certify", epilog=EPILOG)
 @click.argument("model", metavar="MODEL")
 @options.checks_of_argument
 @options.reading
@@ -38,6 +40,6 @@ def command(
     from netgain.cli.work import audit
 
     output.check_writable(outputs)
-    record = audit(model, checks, reading, computing, gates, outputs)
+    record = audit(model, dataclasses.replace(checks, command="certify"), reading, computing, gates, outputs)
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]
     output.deliver(record, outputs, results)

@@ -13,7 +13,7 @@ Examples:
 """
 
 
-@click.command("compare", short_help="Two models or two audits side by side: what changed.", epilog=EPILOG)
+@click.command("compare", epilog=EPILOG)
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @options.checks
@@ -36,14 +36,14 @@ def command(
     import sys
 
     from netgain.cli import output
-    from netgain.cli.work import audit
+    from netgain.cli.work import compared
     from netgain.report import json, write
     from netgain.report.compare import compare
     from netgain.report.comparison import print_comparison, render_comparison
 
     output.check_writable(outputs)
     first, second = (
-        json.load(name) if name.endswith(".json") else audit(name, checks, reading, computing)
+        json.load(name) if name.endswith(".json") else compared(name, checks, reading, computing)
         for name in (before, after)
     )
     comparison = compare(first, second)

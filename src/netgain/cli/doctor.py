@@ -1,7 +1,5 @@
 """`netgain doctor`: what this machine has, and whether proofs hold on it."""
 
-import importlib.metadata
-
 import click
 
 from netgain import __version__
@@ -19,7 +17,6 @@ _OPTIONAL = {
 
 @click.command(
     "doctor",
-    short_help="Versions, threads, arithmetic, optional packages, data sets.",
     epilog="Example: netgain doctor",
 )
 @debug_option
@@ -50,6 +47,8 @@ def command() -> None:
 
 def _version(package: str) -> str | None:
     """The installed version, or None."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

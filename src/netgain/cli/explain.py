@@ -7,7 +7,6 @@ from netgain.cli.session import debug_option
 
 @click.command(
     "explain",
-    short_help="What an error or finding code means and what to do.",
     epilog="Examples: netgain explain NG012 - netgain explain list",
 )
 @click.argument("code", metavar="CODE|list")

@@ -17,7 +17,16 @@ from netgain import __version__
 from netgain.cli.session import Session, debug_option
 from netgain.core.errors import NetgainError
 
-COMMANDS = ("audit", "bound", "certify", "compare", "show", "data", "doctor", "explain")
+COMMANDS = {
+    "audit": "Prove a model's gain; with data, certify and attack it; write the report.",
+    "bound": "Prove a model's gain: lower and upper bound, layer table.",
+    "certify": "Prove a radius for each sample; certified accuracy.",
+    "compare": "Two models or two audits side by side: what changed.",
+    "show": "The layers of a model as read; which have no proof rule.",
+    "data": "Known data sets: where found, checksums, how to get them.",
+    "doctor": "Versions, threads, arithmetic, optional packages, data sets.",
+    "explain": "What an error or finding code means and what to do.",
+}
 INTERNAL, INTERRUPTED, PIPE_CLOSED = 4, 130, 141
 
 
@@ -37,6 +46,11 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         return importlib.import_module(f"netgain.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and flush here, where a closed pipe can still be told from a failure."""

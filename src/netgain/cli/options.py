@@ -43,6 +43,7 @@ class Checks:
     data: str | None
     epsilon: tuple[float, ...]
     attack: int | None
+    command: str = "audit"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,13 +64,13 @@ class Outputs:
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
-    """Comma-separated non-negative finite numbers, in increasing order, each once."""
+    """Comma-separated positive numbers, in increasing order, each once."""
     try:
         numbers = [float(part) for part in value.split(",") if part.strip()]
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.1,0.25") from None
-    if not numbers or not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise click.BadParameter(f"{value!r}: each number must be finite and at least 0")
+    if not numbers or not all(0 < number < math.inf for number in numbers):
+        raise click.BadParameter(f"{value!r}: each number must be finite and above 0")
     return tuple(sorted(set(numbers)))
 
 
@@ -103,8 +104,8 @@ def _floors(
             epsilon, accuracy = (float(part) for part in value.split(":"))
         except ValueError:
             raise click.BadParameter(f"{value!r} is not EPSILON:ACCURACY such as 0.1:0.8") from None
-        if not (math.isfinite(epsilon) and epsilon >= 0 and 0 <= accuracy <= 1):
-            raise click.BadParameter(f"{value!r}: epsilon must be at least 0 and the accuracy between 0 and 1")
+        if not (0 < epsilon < math.inf and 0 <= accuracy <= 1):
+            raise click.BadParameter(f"{value!r}: epsilon must be above 0 and the accuracy between 0 and 1")
         floors.append((epsilon, accuracy))
     return tuple(floors)
 
@@ -194,7 +195,8 @@ reading = gathered(
     click.option(
         "--preprocess",
         metavar="MEAN,STD",
-        help="Read (x - mean) / std as part of the network, so that radii stay in raw units. Per channel: m/m/m,s/s/s.",
+        help="Read (x - mean) / std as part of the network, so that radii stay in raw units. "
+        "Per channel: 'm,m,m;s,s,s'.",
     ),
     click.option(
         "--input-shape", callback=_shape, metavar="1,28,28", help="Shape of one input, without the batch axis."

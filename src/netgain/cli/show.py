@@ -12,7 +12,7 @@ Examples:
 """
 
 
-@click.command("show", short_help="The layers of a model as read; which have no proof rule.", epilog=EPILOG)
+@click.command("show", epilog=EPILOG)
 @click.argument("model", metavar="MODEL")
 @options.reading
 @options.quiet_option
@@ -28,5 +28,5 @@ def command(model: str, reading: options.Reading, quiet: bool, json: str | None)
 
     outputs = options.Outputs(report=None, json=json)
     output.check_writable(outputs)
-    record, rules = show(model, reading)
+    record, rules = show(model, reading, quiet)
     output.deliver_show(record, rules, outputs)

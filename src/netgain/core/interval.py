@@ -98,6 +98,11 @@ class Interval:
             tensor_up(self.hi.sqrt()),
         )
 
+    def reciprocal(self) -> "Interval":
+        """1 / x for x >= 0; infinite at 0."""
+        size = self.abs()
+        return Interval(tensor_down(1.0 / size.hi).clamp_min(0.0), tensor_up(1.0 / size.lo))
+
     def exp(self) -> "Interval":
         """Exponentials."""
         return self._increasing(torch.exp).clamp(0.0, math.inf)
@@ -133,7 +138,7 @@ class Interval:
     def power(self, exponent: float) -> "Interval":
         """x^exponent for x >= 0."""
         if exponent < 0:
-            return 1.0 / self.power(-exponent)
+            return self.power(-exponent).reciprocal()
         if exponent in {0.5, 1.0, 2.0}:
             return {0.5: self.sqrt, 1.0: lambda: self, 2.0: self.square}[exponent]()
         return self._increasing(lambda x: torch.pow(x, exponent)).clamp(0.0, math.inf)

@@ -32,7 +32,7 @@ class Norm(enum.StrEnum):
         Returns:
             One number a row, rounded to nearest somewhere: for proofs use `rounding.norm_upper` or `norm_lower`.
         """
-        flat = x.reshape(x.shape[0], -1)
+        flat = x.reshape(x.shape[0], x.shape[1:].numel())
         if flat.shape[1] == 0:
             return flat.new_zeros(flat.shape[0])
         return flat.abs().amax(1) if self is Norm.LINF else flat.norm(self.order, dim=1)

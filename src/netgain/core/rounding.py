@@ -118,7 +118,7 @@ def norm_lower(x: Float[Tensor, "batch *shape"], norm: Norm) -> Float[Tensor, " 
 
 def _scaled_norm(x: Tensor, norm: Norm, sign: float) -> Tensor:
     """The norm of each row times 1 + sign * (error bound)."""
-    flat = x.reshape(x.shape[0], -1).double()
+    flat = x.reshape(x.shape[0], x.shape[1:].numel()).double()
     if norm is Norm.LINF or flat.shape[1] == 0:
         return norm.of(flat)
     largest = flat.abs().amax(1)

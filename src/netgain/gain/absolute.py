@@ -22,6 +22,7 @@ from netgain.vectors.base import AbstractVectorFunction
 from netgain.vectors.pool import MaxPool
 
 _FLOOR = 1e-9  # least entry of a weight vector relative to its greatest
+_PROGRESS = 1e-10  # relative gain of one power step below which it stops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +86,11 @@ class AbsoluteProduct:
         for _ in range(self.iterations):
             image = sweep.backward(sweep.forward(v)[sweep.network.output])
             ratio = _greatest(tensor_up(image / v))
-            best = min(best, ratio)
             largest = _greatest(image)
-            if not 0.0 < largest < torch.inf:
+            if not ratio < best * (1.0 - _PROGRESS) or not 0.0 < largest < torch.inf:
+                best = min(best, ratio)
                 break
+            best = ratio
             v = (image / largest).clamp_min(_FLOOR)
         return sqrt_up(best)
 
@@ -105,14 +107,21 @@ def _greatest(x: Tensor) -> float:
 
 
 class _Sweep:
-    """Forward and backward sweeps over one network, with the magnitudes of its maps computed once."""
+    """Forward and backward sweeps over one network, with what does not change between them computed once."""
 
     def __init__(self, network: Network):
         self.network = network
         self._nodes = ancestors(network)
-        self._magnitudes = {
-            node.name: Magnitude.of(node.kind.map) for node in self._nodes if isinstance(node.kind, Affine)
-        }
+        self._magnitudes: dict[str, Magnitude] = {}
+        self._slopes: dict[str, Tensor] = {}
+        self._gains: dict[str, tuple[float, float]] = {}
+        for node in self._nodes:
+            if isinstance(node.kind, Affine):
+                self._magnitudes[node.name] = Magnitude.of(node.kind.map)
+            elif isinstance(node.kind, Elementwise):
+                self._slopes[node.name] = _steepest(node.kind.activation)
+            elif isinstance(node.kind, Vector):
+                self._gains[node.name] = node.kind.function.gain(Norm.LINF), node.kind.function.gain(Norm.L1)
 
     def forward(self, v: Float[Tensor, "1 *in"]) -> dict[str, Tensor]:
         """For each node an entrywise upper bound of |Jacobian| v."""
@@ -123,12 +132,12 @@ class _Sweep:
             match kind:
                 case Affine():
                     rows[node.name] = self._magnitudes[node.name].apply(inputs[0])
-                case Elementwise(activation=activation):
-                    rows[node.name] = tensor_up(_steepest(activation) * inputs[0])
+                case Elementwise():
+                    rows[node.name] = tensor_up(self._slopes[node.name] * inputs[0])
                 case Vector(function=MaxPool() as pool):
                     rows[node.name] = pool.value(inputs[0])
-                case Vector(function=function):
-                    peak = mul_up(function.gain(Norm.LINF), _greatest(inputs[0]))
+                case Vector():
+                    peak = mul_up(self._gains[node.name][0], _greatest(inputs[0]))
                     rows[node.name] = torch.full((1, *node.shape), peak, dtype=torch.float64)
                 case Sum():
                     rows[node.name] = _weighted([(w, rows[name]) for name, w in sum_weights(node).items()])
@@ -157,10 +166,10 @@ class _Sweep:
         match kind:
             case Affine():
                 return [(source, self._magnitudes[node.name].adjoint(w))]
-            case Elementwise(activation=activation):
-                return [(source, tensor_up(_steepest(activation) * w))]
+            case Elementwise():
+                return [(source, tensor_up(self._slopes[node.name] * w))]
             case Vector(function=function):
-                return [(source, _pull_vector(function, w))]
+                return [(source, _pull_vector(function, self._gains[node.name][1], w))]
             case Sum():
                 return [(name, tensor_up(weight * w)) for name, weight in sum_weights(node).items()]
             case Concat(axis=axis):
@@ -173,9 +182,8 @@ class _Sweep:
                 assert_never(kind)
 
 
-def _pull_vector(function: AbstractVectorFunction, w: Tensor) -> Tensor:
+def _pull_vector(function: AbstractVectorFunction, gain: float, w: Tensor) -> Tensor:
     """An upper bound of |Jacobian|^T w: the l1 gain times the greatest weight (max-pooling: of each channel)."""
-    gain = function.gain(Norm.L1)
     if isinstance(function, MaxPool):
         axes = tuple(range(-len(function.kernel), 0))
         peaks = tensor_up(gain * w.amax(axes, keepdim=True))

@@ -59,6 +59,34 @@ def padding_absorbed(first: Selection, second: Conv) -> Conv | None:
     return None
 
 
+def crop_absorbed(first: Conv | ConvTransposed, second: Selection) -> Conv | ConvTransposed | None:
+    """A convolution whose outputs are cut at the ends of the grid, as one of other padding; None for other selections.
+
+    Args:
+        first: the convolution.
+        second: the selection that reads it.
+    """
+    same = len(second.out_shape) == len(second.in_shape) and second.out_shape[0] == second.in_shape[0]
+    if not same or int(second.index[0]) < 0:
+        return None
+    before = _coordinates(int(second.index[0]), second.in_shape)[1:]
+    sizes = zip(before, second.in_shape[1:], second.out_shape[1:], strict=True)
+    crop = tuple((b, n - b - m) for b, n, m in sizes)
+    if min(min(widths) for widths in crop) < 0:
+        return None
+    expected = pad(second.in_shape, tuple((-b, -a) for b, a in crop))
+    if not (isinstance(expected, Selection) and torch.equal(expected.index, second.index)):
+        return None
+    pairs = zip(first.padding, crop, strict=True)
+    if isinstance(first, ConvTransposed):
+        return dataclasses.replace(first, padding=tuple((p[0] + c[0], p[1] + c[1]) for p, c in pairs))
+    steps = zip(first.padding, crop, first.stride, strict=True)
+    padding = tuple((p[0] - s * c[0], p[1] - s * c[1]) for p, c, s in steps)
+    if min(min(widths) for widths in padding) < 0:
+        return None
+    return dataclasses.replace(first, padding=padding)
+
+
 def pointwise_product(first: Conv, second: Conv, limit: int) -> Conv | None:
     """Two convolutions one of which has a 1 x 1 kernel, as one.
 

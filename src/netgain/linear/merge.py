@@ -14,7 +14,7 @@ from netgain.core.rounding import add_up, gamma, mul_up, tensor_up
 from netgain.linear.base import AbstractLinearMap
 from netgain.linear.chain import Chain, check_links
 from netgain.linear.convolution import Conv, ConvTransposed
-from netgain.linear.convolution_merge import channels_scaled, padding_absorbed, pointwise_product
+from netgain.linear.convolution_merge import channels_scaled, crop_absorbed, padding_absorbed, pointwise_product
 from netgain.linear.dense import Dense
 from netgain.linear.diagonal import Diagonal
 from netgain.linear.products import entry_product, matrix_product
@@ -78,6 +78,8 @@ def merge(first: AbstractLinearMap, second: AbstractLinearMap) -> AbstractLinear
             return from_index(index, first.in_shape, second.out_shape)
         case Selection(), Conv():
             return padding_absorbed(first, second)
+        case Conv() | ConvTransposed(), Selection():
+            return crop_absorbed(first, second)
         case Selection(), Dense(lead=()):
             return _columns_moved(first, second)
         case Dense(lead=()), Selection():

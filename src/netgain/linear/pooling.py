@@ -13,9 +13,12 @@ from netgain.linear.chain import Chain
 from netgain.linear.checks import require
 from netgain.linear.convolution import Conv
 from netgain.linear.diagonal import Diagonal
-from netgain.linear.rational import LARGEST_MATRIX, Row, rational_matrix
+from netgain.linear.rational import Row, rational_matrix
 from netgain.linear.reshape import Reshape
 from netgain.linear.separable import Matrix, Separable
+
+LONGEST_MATRIX = 2**23
+"""Entries of one axis' matrix above which average pooling is a convolution instead."""
 
 Shape = tuple[int, ...]
 Widths = tuple[tuple[int, int], ...]
@@ -59,11 +62,14 @@ def average_pool(
         divisors = [[divisor if k == 0 else 1 for _ in axis] for k, axis in enumerate(windows)]
     else:
         divisors = [[count if divisor == "padded" else stop - start for start, stop, count in axis] for axis in windows]
-    if any(len(axis) * n > LARGEST_MATRIX for axis, n in zip(windows, grid, strict=True)):
+    if any(len(axis) * n > LONGEST_MATRIX for axis, n in zip(windows, grid, strict=True)):
         return _as_convolution(in_shape, kernel, stride, padding, divisors)
     rows = [
-        [[(column, Fraction(1, count)) for column in range(start, stop)] for (start, stop, _), count in pairs]
-        for pairs in (list(zip(axis, counts, strict=True)) for axis, counts in zip(windows, divisors, strict=True))
+        [[(column, share) for column in range(start, stop)] for (start, stop, _), share in pairs]
+        for pairs in (
+            list(zip(axis, (Fraction(1, count) for count in counts), strict=True))
+            for axis, counts in zip(windows, divisors, strict=True)
+        )
     ]
     return separable(in_shape, dict(enumerate(rows, start=lead)))
 
@@ -131,7 +137,8 @@ def _reduced(in_shape: Shape, axes: Shape, keepdim: bool, weight: Callable[[int]
     require(all(-rank <= axis < rank for axis in axes), f"axes {axes} are not axes of {in_shape}")
     reduced = sorted({axis % rank for axis in axes})
     require(len(reduced) == len(axes) > 0, f"axes {axes} of a reduction must be different, and at least one")
-    rows = {axis: [[(k, weight(in_shape[axis])) for k in range(in_shape[axis])]] for axis in reduced}
+    weights = [(axis, in_shape[axis], weight(in_shape[axis])) for axis in reduced]
+    rows = {axis: [[(k, entry) for k in range(n)]] for axis, n, entry in weights}
     summed = separable(in_shape, rows)
     if keepdim:
         return summed

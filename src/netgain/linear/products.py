@@ -10,6 +10,8 @@ from torch import Tensor
 
 from netgain.core.rounding import SMALLEST_NORMAL, UNDERFLOW, UNIT_ROUNDOFF, add_up, gamma, mul_up, tensor_up
 
+_SLACK = 1.0 + 16.0 * UNIT_ROUNDOFF
+_SUBNORMALS = 2.0**-1070
 Known = tuple[Tensor, Tensor | None]
 
 
@@ -69,15 +71,15 @@ def entry_product(a: Tensor, a_error: Tensor | None, b: Tensor, b_error: Tensor 
         The products and their error (None where all are exact), or None where either overflows.
     """
     product = a * b
-    simple = (_mantissa_is_half(a) | _mantissa_is_half(b)) & (product.abs() >= SMALLEST_NORMAL)
-    exact = simple | (a == 0) | (b == 0)
-    # `tensor_up` adds at least the smallest subnormal number, which covers underflow of both products.
-    error = torch.where(exact, 0.0, tensor_up(product.abs() * UNIT_ROUNDOFF))
+    size = product.abs()
+    exact = (_power_of_two_or_zero(a) | _power_of_two_or_zero(b)) & (size >= SMALLEST_NORMAL) | (a == 0) | (b == 0)
+    # No part takes more than six roundings, which the slack of 16 u covers, nor more than a few underflows.
+    error = size.mul_(UNIT_ROUNDOFF).mul_(_SLACK).add_(_SUBNORMALS).masked_fill_(exact, 0.0)
     if b_error is not None:
-        error = tensor_up(error + tensor_up(a.abs() * b_error))
+        error = error + (a.abs() * b_error * _SLACK + _SUBNORMALS)
     if a_error is not None:
-        widened = b.abs() if b_error is None else tensor_up(b.abs() + b_error)
-        error = tensor_up(error + tensor_up(a_error * widened))
+        widened = b.abs() if b_error is None else b.abs() + b_error
+        error = error + (a_error * widened * _SLACK + _SUBNORMALS)
     return _finite(product, error if bool(error.any()) else None)
 
 
@@ -95,16 +97,16 @@ def entry_sum(a: Tensor, a_error: Tensor | None, b: Tensor, b_error: Tensor | No
     """
     total = a + b
     # A floating-point sum is exact where it underflows; elsewhere it is within u |fl(a + b)|.
-    error = torch.where((a == 0) | (b == 0), 0.0, tensor_up(total.abs() * UNIT_ROUNDOFF))
+    error = total.abs().mul_(UNIT_ROUNDOFF).add_(_SUBNORMALS).masked_fill_((a == 0) | (b == 0), 0.0)
     for part in (a_error, b_error):
         if part is not None:
-            error = tensor_up(error + part)
+            error = (error + part) * _SLACK
     return _finite(total, error if bool(error.any()) else None)
 
 
-def _mantissa_is_half(x: Tensor) -> Tensor:
-    """Whether each number is a power of two up to its sign."""
-    return torch.frexp(x).mantissa.abs() == 0.5
+def _power_of_two_or_zero(x: Tensor) -> Tensor:
+    """Whether the 52 fraction bits are zero; no subnormal number but zero passes."""
+    return (x.view(torch.int64) & (2**52 - 1)) == 0
 
 
 def _finite(value: Tensor, error: Tensor | None) -> Known | None:

@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from netgain.core.rounding import UNDERFLOW, add_up, gamma, mul_up, tensor_up
+from netgain.core.rounding import tensor_up
 from netgain.linear.base import AbstractLinearMap
 from netgain.linear.chain import Chain
 from netgain.linear.convolution import Conv, ConvTransposed
@@ -19,8 +19,8 @@ from netgain.linear.dense import Dense
 from netgain.linear.diagonal import Diagonal
 from netgain.linear.merge import MODERATE_SIZE, chain, is_identity
 from netgain.linear.products import Known, entry_product, entry_sum
-from netgain.linear.separable import Separable
 from netgain.network.graph import Affine, Concat, Elementwise, Network, Node, Sum
+from netgain.norms.evaluate import image, magnitude
 
 
 def fold(network: Network) -> Network:
@@ -58,71 +58,22 @@ def affine_after(first: Affine, second: Affine) -> Affine | None:
     merged = chain(first.map, second.map)
     if first.bias is None:
         return Affine(merged, second.bias, second.bias_error)
-    known = image(second.map, first.bias, first.bias_error)
+    known = _moved(second.map, first.bias, first.bias_error)
     if known is not None and second.bias is not None:
         known = entry_sum(*known, second.bias, second.bias_error)
     return None if known is None else Affine(merged, *known)
 
 
-def image(linear_map: AbstractLinearMap, x: Tensor, error: Tensor | None) -> Known | None:
-    """The map applied to one vector, and an entrywise bound of the distance to the true map of the true vector.
-
-    With A the stored map of t terms, U its uncertainty and e the vector's error:
-    |fl(A x) - (true A) (true x)| <= gamma_t |A| |x| + |A| e + U (|x| + e) + underflow, all rounded up.
-    Chains and Kronecker products are taken apart, so that underflow of one factor is multiplied by the next.
-
-    Args:
-        linear_map: the map.
-        x: stored vector, of the map's input shape.
-        error: entrywise error bound of x, or None.
-
-    Returns:
-        Image and error (None where exact), or None where either overflows.
-    """
-    match linear_map:
-        case Chain():
-            parts: Sequence[AbstractLinearMap] = linear_map.maps
-        case Separable():
-            parts = linear_map.stages()
-        case _:
-            parts = (linear_map,)
-    for part in parts:
-        if isinstance(part, Chain):
-            known = image(part, x, error)
-            if known is None:
-                return None
-            x, error = known
-        else:
-            x, error = _step(part, x, error)
-    finite = bool(torch.isfinite(x).all()) and (error is None or bool(torch.isfinite(error).all()))
-    return (x, error) if finite else None
-
-
-def _step(part: AbstractLinearMap, x: Tensor, error: Tensor | None) -> Known:
-    """`image` for one map that is not a chain."""
-    value = _one(part, x)
-    if part.moves:
-        return value, None if error is None else _one(part, error)
-    factor = gamma(part.terms)
-    slack = add_up(1.0, 2.0 * factor)
-    magnitude = part.abs()
-    total = tensor_up(_one(magnitude, x.abs()) * mul_up(factor, slack)) + 2.0 * UNDERFLOW
+def _moved(linear_map: AbstractLinearMap, x: Tensor, error: Tensor | None) -> Known | None:
+    """The map applied to one vector known up to `error`: |A' x' - value| <= |A' x - value| + (|A| + E) |x' - x|."""
+    value, bound = (one.squeeze(0) for one in image(linear_map, x.unsqueeze(0)))
     if error is not None:
-        total = tensor_up(total + tensor_up(_one(magnitude, error) * slack)) + 2.0 * UNDERFLOW
-    uncertainty = part.uncertainty()
-    if uncertainty is not None:
-        widened = x.abs() if error is None else tensor_up(x.abs() + error)
-        slack = add_up(1.0, 2.0 * gamma(uncertainty.terms))
-        total = tensor_up(total + tensor_up(_one(uncertainty, widened) * slack)) + 2.0 * UNDERFLOW
-    return value, tensor_up(total)
+        bound = tensor_up(bound + magnitude(linear_map, error.unsqueeze(0)).squeeze(0))
+    finite = bool(torch.isfinite(value).all()) and bool(torch.isfinite(bound).all())
+    return (value, bound if bool(bound.any()) else None) if finite else None
 
 
-def _one(linear_map: AbstractLinearMap, x: Tensor) -> Tensor:
-    """The map applied to one vector."""
-    return linear_map.apply(x.unsqueeze(0)).squeeze(0)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Term:
     """One input of a sum, seen from what it reads: scale * kind(source), the identity where kind is None."""
 
@@ -219,13 +170,15 @@ class _Folder:
                 grouped.setdefault(name, []).append(_Term(scale, name, name, None))
         kept: list[tuple[float, str]] = []
         for source, group in grouped.items():
-            added = _added(group) if len(group) > 1 else None
+            alike = _alike(group)
+            added = _added(alike) if len(alike) > 1 else None
             if added is None:
                 kept += [(term.scale, term.name) for term in group]
                 continue
-            members = tuple(self.nodes.pop(term.name) for term in group if term.kind is not None)
-            self.uses[source] -= len(group) - 1
-            if len(grouped) == 1:
+            kept += [(term.scale, term.name) for term in group if term not in alike]
+            members = tuple(self.nodes.pop(term.name) for term in alike if term.kind is not None)
+            self.uses[source] -= len(alike) - 1
+            if len(grouped) == 1 and len(alike) == len(group):
                 self._affine(dataclasses.replace(node, inputs=(source,)), added, members)
                 return
             part = dataclasses.replace(node, name=self._fresh(node.name), inputs=(source,), kind=added)
@@ -315,10 +268,24 @@ def _exact(value: Fraction) -> float | None:
     return nearest if Fraction(nearest) == value else None
 
 
-def _added(group: list[_Term]) -> Affine | None:
-    """The sum of affine maps of one input as one matrix, or None where they are not matrices of moderate size."""
-    first = next((term.kind.map for term in group if term.kind is not None and isinstance(term.kind.map, Dense)), None)
+def _alike(group: list[_Term]) -> list[_Term]:
+    """The terms that are matrices on the same axes as the first one that is; none where that is too large to add."""
+    first = _first_dense(group)
     if first is None or first.weight.numel() > MODERATE_SIZE:
+        return []
+    return [term for term in group if _matrix_like(term.kind, first) is not None]
+
+
+def _first_dense(group: list[_Term]) -> Dense | None:
+    """The first matrix among the terms."""
+    maps = (term.kind.map for term in group if term.kind is not None)
+    return next((one for one in maps if isinstance(one, Dense)), None)
+
+
+def _added(group: list[_Term]) -> Affine | None:
+    """The sum of affine maps of one input as one matrix, or None where it overflows."""
+    first = _first_dense(group)
+    if first is None:
         return None
     matrices: list[Known | None] = []
     biases: list[Known | None] = []

@@ -174,7 +174,10 @@ def _inverse_vector(factor: "np.ndarray", start: Float[Tensor, " n"], tolerance:
     def solve(x: Tensor) -> Tensor:
         return torch.from_numpy(_TRSV(factor, _TRSV(factor, x.numpy(), trans=1)))
 
-    return top_vector(solve, start, tolerance=tolerance, steps=_INVERSE_STEPS)
+    # The start may be an exact eigenvector of another eigenvalue: without the noise it would stay one.
+    noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(1), dtype=start.dtype)
+    mixed = (start / start.norm()).nan_to_num(0.0) + 0.1 * noise / noise.norm()
+    return top_vector(solve, mixed, tolerance=tolerance, steps=_INVERSE_STEPS)
 
 
 def _rayleigh_lower(matrix: Float[Tensor, "m n"], vector: Float[Tensor, " n"], frobenius: float) -> float:

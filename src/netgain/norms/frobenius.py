@@ -104,7 +104,7 @@ def _enclosed(linear_map: AbstractLinearMap) -> tuple[float, float, str]:
         return *sides, "sum of squares"
     probe = torch.randn(1, *linear_map.in_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     columns, rows = l1_norm(linear_map).upper.value, linf_norm(linear_map).upper.value
-    rank = sqrt_up(min(linear_map.in_size, linear_map.out_size))
+    rank = sqrt_up(float(min(linear_map.in_size, linear_map.out_size)))
     upper = mul_up(rank, sqrt_up(columns), sqrt_up(rows))
     return vector_lower(linear_map, probe, Norm.L2), upper, "one image; row and column sums"
 
@@ -182,7 +182,7 @@ def _written_out(linear_map: AbstractLinearMap) -> _Sides | None:
 def _root(count: int) -> _Sides:
     """The square root of an integer."""
     root = math.isqrt(count)
-    return (float(root), float(root)) if root * root == count else (sqrt_down(count), sqrt_up(count))
+    return (float(root), float(root)) if root * root == count else (sqrt_down(float(count)), sqrt_up(float(count)))
 
 
 def _stored(values: Tensor, error: Tensor | None, counts: Tensor) -> _Sides:

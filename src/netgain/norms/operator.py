@@ -33,7 +33,8 @@ from netgain.norms.sums import l1_norm, linf_norm, vector_lower
 
 # Sharper than this, a large convolution would cost far more than it gains.
 _CONV_RTOL = 1e-3
-_LANCZOS_STEPS = 30
+# Lanczos steps for the lower side of other maps, and numbers that their basis may take.
+_LANCZOS_STEPS, _BASIS = 30, 1 << 25
 
 
 def operator_norm(
@@ -161,7 +162,8 @@ def _generic(linear_map: AbstractLinearMap, norm: Norm) -> Enclosure:
             def square(x: torch.Tensor) -> torch.Tensor:
                 return linear_map.adjoint(linear_map.apply(x.reshape(1, *linear_map.in_shape))).reshape(-1)
 
-            vector = top_vector(square, start.reshape(-1), tolerance=1e-6, steps=_LANCZOS_STEPS)
+            steps = max(4, min(_LANCZOS_STEPS, _BASIS // linear_map.in_size))
+            vector = top_vector(square, start.reshape(-1), tolerance=1e-6, steps=steps)
             return operator_enclosure(
                 vector_lower(linear_map, vector.reshape(1, *linear_map.in_shape), norm),
                 mul_up(sqrt_up(columns), sqrt_up(rows)),

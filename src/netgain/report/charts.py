@@ -41,7 +41,7 @@ def enclosure(gains: Sequence[tuple[str, GainInfo, str]]) -> str:
     row, top = 46.0, 30.0
     bottom = top + row * len(gains) - 6
     scale = svg.Scale(*_decades([g for _, g, _ in gains]), left, _WIDTH - 20, log=True)
-    frame = svg.Frame(scale, svg.Scale(0, 1, bottom, top))
+    frame = svg.Frame(scale, svg.Scale(0.0, 1.0, bottom, top))
     norm = gains[0][1].norm
     parts = [
         frame.grid(lambda v: figures.nearest(v, 3), None, f"gain ({norm}): output change per unit of input change")
@@ -57,9 +57,9 @@ def _decades(gains: Sequence[GainInfo]) -> tuple[float, float]:
     """A range that holds every finite side with room for its labels."""
     sides = [side for gain in gains for side in (gain.lower, gain.upper) if 0 < side < math.inf]
     low, high = (min(sides), max(sides)) if sides else (0.1, 10.0)
-    low, high = max(low, 1e-300), min(high, 1e300)
-    room = max(0.35, 0.16 * math.log10(high / low))
-    return 10 ** (math.log10(low) - room), 10 ** (math.log10(high) + room)
+    first, last = math.log10(low), math.log10(high)
+    room = max(0.35, 0.16 * (last - first))
+    return 10 ** max(first - room, -307.0), 10 ** min(last + room, 307.0)
 
 
 def _enclosure_row(label: str, gain: GainInfo, style: str, y: float, scale: svg.Scale) -> str:
@@ -100,11 +100,11 @@ def factors(layers: Sequence[LayerInfo]) -> str:
     if not rows:
         return ""
     largest = max(abs(math.log10(value)) for _, value, _ in rows if 0 < value < math.inf) if _finite(rows) else 1.0
-    reach = 10 ** (max(largest, 0.05) * 1.25)
+    reach = 10 ** min(max(largest, 0.05) * 1.25, 300.0)
     left, row, top = 24.0 + 7.0 * max(min(len(name), _LABEL) for name, _, _ in rows), 24.0, 14.0
     bottom = top + row * len(rows) + 4
     scale = svg.Scale(1 / reach if any(v < 1 for _, v, _ in rows) else 1.0, reach, left, _WIDTH - 60, log=True)
-    frame = svg.Frame(scale, svg.Scale(0, 1, bottom, top))
+    frame = svg.Frame(scale, svg.Scale(0.0, 1.0, bottom, top))
     parts = [frame.grid(lambda v: f"x{figures.nearest(v, 3)}", None, "proved factor of the layer (logarithmic)")]
     one = scale(1.0)
     parts.append(element("line", x1=one, x2=one, y1=top - 6, y2=bottom, class_="axis"))
@@ -150,8 +150,10 @@ def _factor_rows(layers: Sequence[LayerInfo]) -> list[tuple[str, float, str]]:
             rows.append((layer.name, layer.factor, hint))
     rest = [layer.factor for layer in acting if id(layer) not in kept and layer.factor is not None]
     if rest:
-        together = math.exp(sum(math.log(value) for value in rest))
-        rows.append((f"{len(rest)} others together", together * (1 + 1e-12), f"product of {len(rest)} weaker factors"))
+        together = 1.0
+        for value in rest:
+            together = math.nextafter(together * value, math.inf)
+        rows.append((f"{len(rest)} others together", together, f"product of {len(rest)} weaker factors, rounded up"))
     return rows
 
 
@@ -295,7 +297,7 @@ def radii(info: RadiusInfo, norm: str) -> str:
     Returns:
         The SVG, or "" where there are no bins.
     """
-    if not info.counts or len(info.edges) < 2 or info.edges[-1] <= info.edges[0]:
+    if not info.counts or len(info.edges) != len(info.counts) + 1 or info.edges[-1] <= info.edges[0]:
         return ""
     most = max(max(info.counts), 1)
     frame = svg.Frame(

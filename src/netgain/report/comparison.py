@@ -29,6 +29,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         terminal.line(console, f"Careful: {caveat}", style="yellow")
     _print_changes(comparison, console)
     _print_layers(comparison, console)
+    if comparison.before.findings or comparison.after.findings:
+        terminal.heading(console, "Findings")
     for name, record in (("before", comparison.before), ("after", comparison.after)):
         for finding in words.ordered_findings(record):
             terminal.line(console, f"{name}: {finding.code} {finding.level}: {words.finding_lines(finding)[0]}")

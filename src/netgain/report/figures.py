@@ -38,8 +38,8 @@ def enclosure(low: float | None, high: float | None) -> str:
         return nearest(low)
     digits = _DIGITS
     if low > 0 and math.isfinite(high):
-        apart = math.log10(high / low - 1) if high > low else -16.0
-        digits = max(_DIGITS, min(8, 2 - math.floor(apart)))
+        apart = math.log10(min(max(high / low - 1, 1e-16), 1e16))
+        digits = max(_DIGITS, min(6, 2 - math.floor(apart)))
     return f"{lower(low, digits)} to {upper(high, digits)}"
 
 

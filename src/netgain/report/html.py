@@ -97,8 +97,8 @@ def _layers(record: Record) -> str:
 def _layer_table(record: Record) -> str:
     """One row a layer."""
     layers = record.layers[:_ROWS]
-    header = [("layer", False), ("operation", False), ("output", False), (f"{record.norm} norm, proved", True)]
-    header += [("slope, proved", True), ("factor, proved", True), ("share", True), ("stable rank, estimate", True)]
+    header = [("layer", False), ("operation", False), ("output", False), (f"{record.norm} norm (proved)", True)]
+    header += [("slope (proved)", True), ("factor (proved)", True), ("share", True), ("stable rank (estimate)", True)]
     table = page.table(header, [(_layer_cells(layer), "" if _acts(layer) else "quiet") for layer in layers])
     left = len(record.layers) - len(layers)
     more = f"{left} more layers are in the JSON document (--json)." if left else ""
@@ -170,12 +170,15 @@ def _accuracy_table(record: Record) -> str:
     attacked = record.attacked_accuracy
     if attacked:
         subset = figures.count(attacked[0].samples)
-        header += [(f"certified, {subset} attacked samples (proved)", True), ("survived the attack (measured)", True)]
+        if words.subset(record):
+            header.append((f"certified, {subset} attacked samples (proved)", True))
+        header.append((f"survived the attack, {subset} samples (measured)", True))
     rows: list[tuple[list[str], str]] = [(["clean", terminal.rate(clean)] + ["-"] * (len(header) - 2), "quiet")]
     for rate in record.certified_accuracy:
         cells = [figures.nearest(rate.epsilon), terminal.rate(rate)]
         if attacked:
-            cells.append(terminal.rate(words.at_epsilon(record.certified_on_attacked, rate.epsilon)))
+            if words.subset(record):
+                cells.append(terminal.rate(words.at_epsilon(record.certified_on_attacked, rate.epsilon)))
             cells.append(terminal.rate(words.at_epsilon(attacked, rate.epsilon)))
         rows.append((cells, ""))
     caption = f"Epsilon in {words.UNITS}; {words.INTERVALS}, in brackets."
@@ -186,10 +189,13 @@ def _classes(record: Record) -> str:
     """Certified accuracy by class, one column an epsilon."""
     if not record.per_class:
         return ""
-    epsilons = sorted({rate.epsilon for rate in record.per_class if rate.epsilon is not None})[:6]
+    clean = [None] if any(rate.epsilon is None for rate in record.per_class) else []
+    epsilons = [*clean, *sorted({rate.epsilon for rate in record.per_class if rate.epsilon is not None})[:6]]
     labels = sorted({rate.label for rate in record.per_class if rate.label is not None})
     found = {(rate.label, rate.epsilon): rate for rate in record.per_class}
-    header = [("class", True), ("samples", True)] + [(f"{record.norm} {figures.nearest(e)}", False) for e in epsilons]
+    header = [("class", True), ("samples", True)] + [
+        ("clean (measured)" if e is None else f"{record.norm} {figures.nearest(e)}", False) for e in epsilons
+    ]
     rows: list[tuple[list[str], str]] = []
     for label in labels[:_ROWS]:
         rates = [found.get((label, epsilon)) for epsilon in epsilons]
@@ -199,7 +205,8 @@ def _classes(record: Record) -> str:
             if rate is None or not rate.samples:
                 cells.append("-")
                 continue
-            fill = element("i", style=f"width:{100 * rate.value:.0f}%")
+            hit = "hit" if rate.epsilon is None else None
+            fill = element("i", style=f"width:{100 * rate.value:.0f}%", class_=hit)
             meter = element("span", fill, class_="meter", title=figures.interval(rate))
             cells.append(f"{meter}{figures.percent(rate.value)}")
         rows.append((cells, ""))
@@ -211,5 +218,6 @@ def _classes(record: Record) -> str:
         "Certified accuracy by class",
         page.table(header, rows),
         more,
-        note=f"Proved for each sample; epsilon in {words.UNITS}; hovering over a bar shows its exact 95 % interval.",
+        note=f"Certified: proved for each sample; epsilon in {words.UNITS}. Hovering over a bar shows its exact 95 % "
+        "interval.",
     )

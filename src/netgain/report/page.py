@@ -12,6 +12,7 @@ from netgain.report.json import document
 from netgain.report.markup import element, escape
 
 LIMIT = 200_000
+_FINDINGS = 40
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -24,8 +25,8 @@ def page(title: str, body: str, content: dict[str, Any]) -> str:
         content: the JSON document to embed for programs that read the page.
 
     Returns:
-        HTML, at most `LIMIT` bytes as long as `body` leaves room: a layer table that does not fit is left out of the
-        embedded document, which says so.
+        HTML, at most `LIMIT` bytes as long as `body` leaves room: tables that do not fit are left out of the embedded
+        document, which says so.
     """
     style = importlib.resources.files("netgain.report").joinpath("page.css").read_text("utf-8")
     head = (
@@ -41,12 +42,17 @@ def page(title: str, body: str, content: dict[str, Any]) -> str:
 
 
 def _data(content: dict[str, Any], room: int) -> str:
-    """The document in a script element that browsers do not run, escaped so that nothing inside can end it."""
-    full = _script(document(content, indent=None))
-    if len(full.encode("utf-8", "replace")) <= room:
-        return full
-    short = {key: value for key, value in content.items() if key not in {"layers", "before", "after", "layer_changes"}}
-    return _script(document(short | {"left_out": "layer tables; `--json` writes the whole document"}, indent=None))
+    """The document in a script element that browsers do not run; the longest tables are left out where it must fit."""
+    kept, left = dict(content), list[str]()
+    text = _script(document(kept, indent=None))
+    for key in ("layers", "layer_changes", "per_class", "before", "after", "findings"):
+        if len(text.encode("utf-8", "replace")) <= room:
+            break
+        if kept.pop(key, None) is not None:
+            left.append(key)
+            said = {"left_out": f"{', '.join(left)}: too long for this page; --json writes the whole document"}
+            text = _script(document(kept | said, indent=None))
+    return text
 
 
 def _script(text: str) -> str:
@@ -100,15 +106,17 @@ def table(header: Sequence[tuple[str, bool]], rows: Sequence[tuple[Sequence[str]
 
 
 def finding_boxes(findings: Sequence[Finding]) -> str:
-    """Findings as boxes: code, what, what to do."""
+    """Findings as boxes: code, what, what to do; at most 40, the gravest."""
     boxes: list[str] = []
-    for finding in findings:
+    for finding in findings[:_FINDINGS]:
         what, action = words.finding_lines(finding)
         known = "" if finding.code in CODES else " (unknown to this version)"
         first = element("p", element("code", escape(finding.code + known)) + f" {escape(what)}")
         second = element("p", escape(action), class_="note") if action else ""
         boxes.append(element("div", first + second, class_=f"finding {finding.level}"))
-    return "".join(boxes)
+    left = len(findings) - len(boxes)
+    more = element("p", escape(f"{left} more are in the JSON document (--json)."), class_="note") if left > 0 else ""
+    return "".join(boxes) + more
 
 
 def lead(sentences: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from netgain.report.markup import element, escape, number
 
 
-def text(x: float, y: float, content: str, **attributes: str | float | None) -> str:
+def text(x: float | int, y: float | int, content: str, **attributes: str | float | int | None) -> str:
     """A text element; the content is escaped."""
     return element("text", escape(content), x=x, y=y, **attributes)
 
@@ -17,13 +17,13 @@ def tooltip(content: str) -> str:
     return element("title", escape(content))
 
 
-def path(points: Sequence[tuple[float, float]], *, close: bool = False, **attributes: str | float | None) -> str:
+def path(points: Sequence[tuple[float, float]], *, close: bool = False, **attributes: str | float | int | None) -> str:
     """A line through points."""
     body = "L".join(f"{number(x)} {number(y)}" for x, y in points)
     return element("path", d=f"M{body}{'Z' if close else ''}", **attributes)
 
 
-def picture(width: float, height: float, label: str, *content: str, name: str = "") -> str:
+def picture(width: float, height: float | int, label: str, *content: str, name: str = "") -> str:
     """An `svg` element that scales with its column; `label` is read out by screen readers."""
     return element(
         "svg",
@@ -53,7 +53,7 @@ class Scale:
     stop: float
     log: bool = False
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: float | int) -> float:
         """The pixel of a value."""
         inside = min(max(value, self.low), self.high)
         if self.log:

@@ -98,7 +98,8 @@ def _columns(record: Record, width: int, rules: Mapping[str, str] | None):
     if rules is not None:
         columns.append(("parameters", "right", lambda layer: figures.count(layer.parameters)))
         columns.append(("rule", "left", lambda layer: rules.get(layer.name, "")))
-        columns.append(("source", "left", lambda layer: layer.location or layer.module))
+        if any(layer.location or layer.module not in {"", layer.name} for layer in layers):
+            columns.append(("source", "left", lambda layer: layer.location or layer.module))
         return columns
     if any(layer.norm_upper is not None for layer in layers):
         columns.append(("norm", "right", lambda layer: figures.enclosure(layer.norm_lower, layer.norm_upper)))
@@ -136,18 +137,24 @@ def accuracy_table(record: Record, console: Console) -> None:
     table.add_column("certified (proved)" if narrow else certified, justify="right")
     if record.attacked_accuracy:
         subset = figures.count(record.attacked_accuracy[0].samples)
-        table.add_column("certified" if narrow else f"certified ({subset} attacked)", justify="right")
+        if words.subset(record):
+            table.add_column("certified" if narrow else f"certified ({subset} attacked)", justify="right")
         table.add_column("survived (measured)" if narrow else "survived attack (measured)", justify="right")
     for proved in record.certified_accuracy:
         cells = [figures.nearest(proved.epsilon), rate(proved)]
         if record.attacked_accuracy:
-            cells.append(rate(words.at_epsilon(record.certified_on_attacked, proved.epsilon)))
+            if words.subset(record):
+                cells.append(rate(words.at_epsilon(record.certified_on_attacked, proved.epsilon)))
             cells.append(rate(words.at_epsilon(record.attacked_accuracy, proved.epsilon)))
         table.add_row(*cells)
     console.print(table)
     if record.attacked_accuracy:
         subset = figures.count(record.attacked_accuracy[0].samples)
-        line(console, f"attacked subset: {subset} samples; attack: {record.attack}", style="dim")
+        line(
+            console,
+            f"attacked subset: {subset} samples; attack ({record.norm}, measured): {record.attack}",
+            style="dim",
+        )
 
 
 def rate(value: Rate | None) -> str:

@@ -88,7 +88,7 @@ def _attack_sentences(record: Record, certified: Rate) -> list[str]:
     attacked = at_epsilon(record.attacked_accuracy, certified.epsilon)
     if attacked is None:
         return []
-    same = at_epsilon(record.certified_on_attacked, certified.epsilon)
+    same = at_epsilon(record.certified_on_attacked, certified.epsilon) if subset(record) else None
     proved = f"; {figures.percent(same.value)} of them are proved" if same is not None else ""
     return [
         f"On the {figures.count(attacked.samples)} samples that were attacked, {figures.percent(attacked.value)} "
@@ -99,6 +99,12 @@ def _attack_sentences(record: Record, certified: Rate) -> list[str]:
 def at_epsilon(rates: Iterable[Rate], epsilon: float | None) -> Rate | None:
     """The rate at that epsilon over all classes, or None."""
     return next((rate for rate in rates if rate.epsilon == epsilon and rate.label is None), None)
+
+
+def subset(record: Record) -> bool:
+    """Whether fewer samples were attacked than certified, so that certified accuracy differs between the two sets."""
+    attacked, clean = record.attacked_accuracy, record.clean_accuracy
+    return bool(attacked) and clean is not None and attacked[0].samples < clean.samples
 
 
 def finding_lines(finding: Finding) -> tuple[str, str]:

@@ -125,8 +125,7 @@ class GroupNorm(AbstractVectorFunction):
 
     def value(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
         """The standardized entries."""
-        rows = x.reshape(x.shape[0], self.groups, self._size)
-        return functional.layer_norm(rows, (self._size,), eps=self.eps).reshape(x.shape)
+        return torch.group_norm(x, self.groups, eps=self.eps)
 
     def error(
         self, x: Float[Tensor, "batch *shape"], radius: Float[Tensor, "batch *shape"]
@@ -267,7 +266,7 @@ class Normalize(AbstractVectorFunction):
             return math.inf
         if norm is Norm.L2:
             return up(1.0 / self.eps)
-        return up(max(1.0, up((1.0 + sqrt_up(self.in_shape[self.axis])) / 2)) / self.eps)
+        return up(max(1.0, up((1.0 + sqrt_up(float(self.in_shape[self.axis]))) / 2)) / self.eps)
 
 
 @functools.lru_cache(maxsize=256)
@@ -293,7 +292,7 @@ def standardized_gain(norm: Norm, count: int, *, centred: bool) -> float:
     if norm is Norm.L2 or count == 1:
         return 1.0
     if not centred:
-        b = (sqrt_up(count) - 1) / 2
+        b = (sqrt_up(float(count)) - 1) / 2
         # max of sqrt(1 - t) (1 + b t): at t = (2 b - 1) / (3 b).
         top = 1.0 if 2 * b <= 1 else (2 / 3) * (1 + b) * math.sqrt((1 + b) / (3 * b))
         return top if top == 1.0 else top * (1 + 1e-14)

@@ -128,8 +128,9 @@ class LogSoftmax(AbstractVectorFunction):
         value = self.value(x.double())
         shifted, powers = _shifted(x, radius, self.axis, 1.0)
         least, most = _others(powers, self.axis)
-        upper = Interval.exactly(shifted.hi) - (Interval.exactly(powers.hi) + least).log()
-        lower = Interval.exactly(shifted.lo) - (Interval.exactly(powers.lo) + most).log()
+        top, bottom = Interval.exactly(shifted.hi), Interval.exactly(shifted.lo)
+        upper = top - (top.exp() + least).log()
+        lower = bottom - (bottom.exp() + most).log()
         return Interval(lower.lo, torch.minimum(upper.hi, torch.zeros_like(upper.hi))).distance(value)
 
     def gain(self, norm: Norm) -> float:
@@ -137,7 +138,7 @@ class LogSoftmax(AbstractVectorFunction):
         count = self.in_shape[self.axis]
         if count == 1:
             return 0.0
-        return {Norm.L1: float(count - 1), Norm.L2: sqrt_up(count), Norm.LINF: 2.0}[norm]
+        return {Norm.L1: float(count - 1), Norm.L2: sqrt_up(float(count)), Norm.LINF: 2.0}[norm]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,6 +59,8 @@ class PGD(AbstractAttack):
         alive = torch.ones(len(x), dtype=torch.bool)
         for start in range(self.starts):
             rows = alive.nonzero()[:, 0]
+            if len(rows) == 0:
+                break
             for chunk in rows.split(self.batch):
                 centre, classes = x[chunk].float(), labels[chunk]
                 delta = _start(centre, ball, generator) if start else torch.zeros_like(centre)

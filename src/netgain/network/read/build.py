@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -43,7 +44,7 @@ class Builder:
     def __init__(self, input_name: str, input_shape: Shape):
         self.input, self.input_shape = input_name, input_shape
         self.shapes: dict[str, Shape] = {input_name: input_shape}
-        self._nodes: list[Node] = []
+        self._index: dict[str, Node] = {}
 
     def add(self, kind: Kind, inputs: tuple[str, ...], source: Source, shape: Shape | None = None) -> str:
         """Append a node and return its name.
@@ -60,7 +61,7 @@ class Builder:
         while name in self.shapes:
             name, count = f"{stem}_{count}", count + 1
         self.shapes[name] = known
-        self._nodes.append(Node(name, kind, inputs, known, source))
+        self._index[name] = Node(name, kind, inputs, known, source)
         return name
 
     def _shape(self, kind: Kind, inputs: tuple[str, ...]) -> Shape:
@@ -83,6 +84,14 @@ class Builder:
         if shapes[0] != given or (isinstance(kind, Sum) and any(shape != given for shape in shapes)):
             raise ModelError(f"shapes do not fit: {kind} takes {given}, got {shapes}")
         return expected
+
+    def kind(self, name: str) -> Kind | None:
+        """What a node does; None for the input."""
+        return self._index[name].kind if name in self._index else None
+
+    def reads(self, name: str) -> tuple[str, ...]:
+        """Names of the nodes that a node reads."""
+        return self._index[name].inputs if name in self._index else ()
 
     def reshape(self, name: str, shape: Shape, source: Source) -> str:
         """The node's value under another shape of the same size; no node where the shape is the same."""
@@ -116,14 +125,15 @@ class Builder:
         factor = torch.as_tensor(scale, dtype=torch.float64)
         identity = bool((factor == 1).all())
         linear_map = Reshape(shape, shape) if identity else Diagonal(factor, shape)
-        full = None if bias is None else bias.double().expand(shape).contiguous()
+        full = None if bias is None else bias.double().expand(shape)
         return self.add(Affine(linear_map, full), (name,), source)
 
     def add_bias(self, name: str, bias: Tensor, error: Tensor | None, source: Source) -> str:
         """The node's value plus a bias of its shape: in the same node if that was made last and has no bias yet."""
-        last = self._nodes[-1] if self._nodes else None
-        if last is not None and last.name == name and isinstance(last.kind, Affine) and last.kind.bias is None:
-            self._nodes[-1] = dataclasses.replace(last, kind=Affine(last.kind.map, bias, error))
+        last = self._index.get(name)
+        newest = next(reversed(self._index), None)
+        if last is not None and newest == name and isinstance(last.kind, Affine) and last.kind.bias is None:
+            self._index[name] = dataclasses.replace(last, kind=Affine(last.kind.map, bias, error))
             return name
         shape = self.shapes[name]
         return self.add(Affine(Reshape(shape, shape), bias, error), (name,), source)
@@ -136,7 +146,7 @@ class Builder:
             facts: further fields of `Network` (parameters, dtype, notes, origin).
         """
         needed, kept = {output}, list[Node]()
-        for node in reversed(self._nodes):
+        for node in reversed(self._index.values()):
             if node.name in needed:
                 needed.update(node.inputs)
                 kept.append(node)
@@ -149,9 +159,9 @@ def _product_shape(kind: Bilinear, shapes: list[Shape]) -> Shape:
     first, second = shapes
     try:
         if kind.form == "product":
-            return tuple(torch.broadcast_shapes(first, second))
-        return (*torch.broadcast_shapes(first[:-2], second[:-2]), first[-2], second[-1])
-    except RuntimeError as error:
+            return np.broadcast_shapes(first, second)
+        return (*np.broadcast_shapes(first[:-2], second[:-2]), first[-2], second[-1])
+    except ValueError as error:
         raise ModelError(f"the shapes {first} and {second} of a product do not fit") from error
 
 
@@ -209,6 +219,6 @@ def normalization_affine(
     bias = beta - shift
     bias_error = mean.abs() * scale_error * 1.01 + 2 * UNIT * (shift.abs() + bias.abs()) + TINY
     column = (-1, *([1] * (len(shape) - 1)))
-    full = bias.reshape(column).expand(shape).contiguous()
-    full_error = bias_error.reshape(column).expand(shape).contiguous()
+    full = bias.reshape(column).expand(shape)
+    full_error = bias_error.reshape(column).expand(shape)
     return Affine(Diagonal(scale.reshape(column), shape, scale_error.reshape(column)), full, full_error)

@@ -24,8 +24,8 @@ from netgain.norms.convolution.symbol import Items, Symbol
 # Cells per level whose norm is estimated, so that the limit keeps up; more of them where splitting has ended.
 _SAMPLES = 12
 _SMALL_SAMPLES = 64
-# More cells than this at once are not worth their time and memory.
-_MOST_CELLS = 400_000
+# Most rounds of splitting.
+_LEVELS = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +78,12 @@ class Cover:
 
     Attributes:
         slack: relative distance that the limit keeps from the largest norm seen.
-        patience: estimates that may be made before giving up.
+        cells: cells that may be tested before giving up, for each group; infinite to decide a grid point by point.
         deadline: `time.monotonic()` at which to give up.
     """
 
     slack: float
-    patience: int = 60
+    cells: float
     deadline: float = math.inf
 
     def __call__(self, symbol: Symbol, grid: Grid, start: float, sigma: float, enough: float = math.inf) -> float:
@@ -102,14 +102,16 @@ class Cover:
             The smallest limit for which every cell passed.
         """
         limit, slack = start, self.slack
-        boxes = _roots(symbol, grid)
+        boxes = _roots(symbol, grid, single=math.isinf(self.cells))
         continuous = None in grid.sizes
-        for _ in range(self.patience):
-            if not limit < enough or time.monotonic() > self.deadline or len(boxes) > _MOST_CELLS:
-                return math.inf
+        budget = self.cells * symbol.groups
+        for _ in range(_LEVELS):
+            budget -= len(boxes)
+            if not limit < enough or budget < 0 or time.monotonic() > self.deadline:
+                break
             items, rho = _centres(symbol, grid, boxes)
             allowed = _allowed(limit, limit if continuous else max(sigma, limit), rho)
-            open_cells = ~symbol.below(items, allowed)
+            open_cells = ~symbol.below(items, allowed, self.deadline)
             if not bool(open_cells.any()):
                 return limit
             boxes, rho = boxes[open_cells], rho[open_cells]
@@ -124,15 +126,30 @@ class Cover:
         return math.inf
 
 
-def torus_cells(symbol: Symbol) -> tuple[Items, Float[Tensor, " axis"]]:
-    """Centres of a coarse cover of the torus (half of it), and the half-width of its cells an axis."""
+def sampling_factor(symbol: Symbol, grid: Grid) -> float:
+    """An upper bound of sup ||K^|| on the torus over its maximum on a full uniform grid; infinite if it is too coarse.
+
+    The product over the axes of 1 / cos(pi D_a / (2 N_a)), see theorem 3 in docs/theory/convolution_norms.md.
+    """
+    factor = 1.0
+    for size, degree in zip(grid.sizes, symbol.degrees, strict=True):
+        if size is None or size <= degree:
+            return math.inf
+        factor = mul_up(factor, (1.0 + 16 * UNIT_ROUNDOFF) / math.cos(math.pi * degree / (2 * size)))
+    return factor
+
+
+def torus_cells(symbol: Symbol, most: int) -> tuple[Items, Float[Tensor, " axis"]]:
+    """Centres of a cover of half the torus by up to `most` cells (or the coarsest cover), and their half-widths."""
     grid = Grid((None,) * len(symbol.degrees), (0.0,) * len(symbol.degrees))
     boxes = _roots(symbol, grid)
+    while 2 * len(boxes) <= most and any(symbol.degrees):
+        boxes = _split(symbol, grid, boxes)
     return _centres(symbol, grid, boxes)[0], (boxes.high - boxes.low)[0] / 2
 
 
-def _roots(symbol: Symbol, grid: Grid) -> _Boxes:
-    """The first cells: about 2 D + 2 an axis, half of the first varying axis where the grid is symmetric."""
+def _roots(symbol: Symbol, grid: Grid, *, single: bool = False) -> _Boxes:
+    """The first cells: points or about 2 D + 2 an axis, half of the first varying axis where the grid is symmetric."""
     pieces: list[list[tuple[float, float]]] = []
     halved = not grid.symmetric
     for size, shift, degree in zip(grid.sizes, grid.shifts, symbol.degrees, strict=True):
@@ -148,6 +165,7 @@ def _roots(symbol: Symbol, grid: Grid) -> _Boxes:
             # Representatives of k and its mirror image -k - 2 shift modulo the size.
             stop = size if halved else (size // 2 + 1 if shift == 0.0 else (size + 1) // 2)
             halved = True
+            count = stop if single else count
             cuts = sorted({round(stop * j / count) for j in range(count + 1)})
             pieces.append([(float(a), float(b - 1)) for a, b in itertools.pairwise(cuts)])
     boxes = torch.tensor(list(itertools.product(*pieces)), dtype=torch.float64)

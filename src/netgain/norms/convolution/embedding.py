@@ -19,7 +19,11 @@ from netgain.norms.convolution.stencil import Level
 from netgain.norms.convolution.symbol import Items, Symbol
 
 # Grids ranked by the model of the peaks.
-_MOST_GRIDS = 4096
+_MOST_GRIDS = 512
+# Frequencies scanned for peaks, times columns of the symbol.
+_SCANNED = 2**13
+# Peaks followed, and how often the direction is renewed.
+_FOLLOWED, _TURNS = 8, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,40 +43,48 @@ class Peak:
     waves: Complex[Tensor, "offset row"]
 
 
-def peaks(symbol: Symbol, count: int = 3) -> list[Peak]:
+def peaks(symbol: Symbol) -> list[Peak]:
     """Estimates of the largest local maxima of the norm of the symbol, best first. No guarantee.
 
     Args:
         symbol: the symbol.
-        count: how many starting points to follow.
 
     Returns:
         At least one peak.
     """
-    items, width = torus_cells(symbol)
-    values = symbol.largest(items, steps=10)
-    chosen: list[Peak] = []
-    for index in values.argsort(descending=True)[:count].tolist():
-        chosen.append(_climb(symbol, int(items.groups[index]), items.centres[index], width))
-    return sorted(chosen, key=lambda peak: -peak.value)
+    items, width = torus_cells(symbol, max(_SCANNED // symbol.columns, 24))
+    values = symbol.largest(items, steps=12)
+    best = values.argsort(descending=True)[: _FOLLOWED if symbol.columns <= 128 else _FOLLOWED // 2]
+    groups, places = items.groups[best], items.centres[best].clone()
+    axes = [torch.linspace(-1.0, 1.0, 7 if w > 0 else 1, dtype=torch.float64) * (w > 0) for w in width]
+    around = torch.cartesian_prod(*axes).reshape(-1, len(width))
+    # Maximize ||K^(x) u|| over x and over u in turn.
+    for turn in range(_TURNS):
+        directions = symbol.direction(Items(groups, symbol.rounded(places)))
+        for row in range(len(best)):
+            waves = _waves(symbol, int(groups[row]), directions[row])
+            places[row] = _climb(symbol, waves, places[row], width / 4.0**turn * around)
+    items = Items(groups, symbol.rounded(places))
+    values, directions = symbol.largest(items), symbol.direction(items)
+    found: list[Peak] = []
+    for row in values.argsort(descending=True).tolist():
+        group, place = int(groups[row]), places[row]
+        if not any(group == peak.group and _close(place, peak.place) for peak in found):
+            found.append(Peak(group, place, float(values[row]), _waves(symbol, group, directions[row])))
+    return found
 
 
-def _climb(symbol: Symbol, group: int, place: Tensor, width: Tensor) -> Peak:
-    """Maximize ||K^(x) u|| over x near `place` and over u in turn."""
-    index = torch.tensor([group])
-    axes = [torch.linspace(-1.0, 1.0, 7, dtype=torch.float64) if w > 0 else torch.zeros(1).double() for w in width]
-    stencil = torch.cartesian_prod(*axes).reshape(-1, len(width))
-    for _ in range(3):
-        waves = _waves(symbol, group, symbol.direction(Items(index, symbol.rounded(place[None])))[0])
-        reach = width
-        for _ in range(6):
-            places = place + reach * stencil
-            place = places[int(_response(symbol, waves, places).argmax())]
-            reach = reach / 3
-        width = width / 4
-    item = Items(index, symbol.rounded(place[None]))
-    waves = _waves(symbol, group, symbol.direction(item)[0])
-    return Peak(group, place, float(symbol.largest(item)[0]), waves)
+def _climb(symbol: Symbol, waves: Tensor, place: Tensor, around: Tensor) -> Tensor:
+    """The place near `place` at which the response to one direction is largest."""
+    for shrink in range(6):
+        places = place + around / 3.0**shrink
+        place = places[int(_response(symbol, waves, places).argmax())]
+    return place
+
+
+def _close(x: Tensor, y: Tensor) -> bool:
+    """Whether two frequencies are nearly the same, or mirror images."""
+    return any(bool(((d - d.round()).abs() < 1e-3).all()) for d in (x - y, x + y))
 
 
 def _waves(symbol: Symbol, group: int, direction: Tensor) -> Tensor:
@@ -83,8 +95,10 @@ def _waves(symbol: Symbol, group: int, direction: Tensor) -> Tensor:
 
 def _response(symbol: Symbol, waves: Tensor, places: Tensor) -> Tensor:
     """||sum over q of K_q u exp(2 pi i <q, x>)|| at each place: the norm of the symbol from below."""
-    gram = waves.conj() @ waves.T
     phases = torch.complex(*symbol.phases(places))
+    if waves.shape[1] < waves.shape[0]:
+        return (phases @ waves).norm(dim=1)
+    gram = waves.conj() @ waves.T
     return torch.einsum("iq,qr,ir->i", phases.conj(), gram, phases).real.clamp_min(0.0).sqrt()
 
 
@@ -103,12 +117,12 @@ def grids(levels: tuple[Level, ...], symbol: Symbol, found: list[Peak]) -> list[
     while math.prod(len(o) for o in options) > _MOST_GRIDS:
         longest = max(range(len(options)), key=lambda axis: len(options[axis]))
         options[longest] = options[longest][: max(1, len(options[longest]) // 2)]
-    ranked: list[tuple[float, Grid]] = []
-    for choice in itertools.product(*options):
-        grid = Grid(tuple(size for size, _ in choice), tuple(shift for _, shift in choice))
-        ranked.append((_predicted(grid, symbol, found), grid))
+    choices = list(itertools.product(*options))
+    found_grids = [Grid(tuple(size for size, _ in c), tuple(shift for _, shift in c)) for c in choices]
+    estimates = _predicted(found_grids, symbol, found).tolist()
     # Mirror-symmetric grids cost half.
-    return sorted(ranked, key=lambda pair: pair[0] * (1.0 if pair[1].symmetric else 1.0 + 1e-5))
+    order = sorted(range(len(choices)), key=lambda i: estimates[i] * (1.0 if found_grids[i].symmetric else 1.0 + 1e-5))
+    return [(estimates[i], found_grids[i]) for i in order]
 
 
 def _axis_options(level: Level) -> list[tuple[int, float]]:
@@ -125,15 +139,16 @@ def _axis_options(level: Level) -> list[tuple[int, float]]:
     ]
 
 
-def _predicted(grid: Grid, symbol: Symbol, found: list[Peak]) -> float:
-    """The largest response at the grid points around each peak and its mirror image."""
-    size = torch.tensor(grid.sizes, dtype=torch.float64)
-    shift = torch.tensor(grid.shifts, dtype=torch.float64)
-    corners = torch.tensor(list(itertools.product((0.0, 1.0), repeat=len(grid.sizes))), dtype=torch.float64)
-    largest = 0.0
+def _predicted(candidates: list[Grid], symbol: Symbol, found: list[Peak]) -> Tensor:
+    """For each grid the largest response at its points around each peak and its mirror image."""
+    size = torch.tensor([grid.sizes for grid in candidates], dtype=torch.float64)[:, None]
+    shift = torch.tensor([grid.shifts for grid in candidates], dtype=torch.float64)[:, None]
+    corners = torch.tensor(list(itertools.product((0.0, 1.0), repeat=size.shape[2])), dtype=torch.float64)
+    largest = torch.zeros(len(candidates), dtype=torch.float64)
     for peak in found:
         for sign in (1.0, -1.0):
             # Near -x the symbol is the conjugate of that near x.
-            places = ((sign * peak.place * size - shift).floor() + corners + shift) / size
-            largest = max(largest, float(_response(symbol, peak.waves, sign * places).max()))
+            places = sign * ((sign * peak.place * size - shift).floor() + corners + shift) / size
+            values = _response(symbol, peak.waves, places.flatten(0, 1)).reshape(places.shape[:2])
+            largest = torch.maximum(largest, values.amax(1))
     return largest

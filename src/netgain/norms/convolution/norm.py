@@ -8,7 +8,7 @@ import torch
 
 from netgain.core.errors import UsageError
 from netgain.core.norms import Norm
-from netgain.core.results import Enclosure
+from netgain.core.results import Enclosure, tightest
 from netgain.core.rounding import (
     UNDERFLOW,
     add_up,
@@ -20,23 +20,31 @@ from netgain.core.rounding import (
     up,
 )
 from netgain.linear.convolution import Conv, ConvTransposed
-from netgain.norms.convolution.cells import Cover, Grid
+from netgain.norms.convolution.cells import Cover, Grid, sampling_factor
 from netgain.norms.convolution.embedding import Peak, grids, peaks
 from netgain.norms.convolution.lower import normalized, witness
-from netgain.norms.convolution.stencil import Stencil, axes_of, grouped, stencil
+from netgain.norms.convolution.matrices import matrix_norm, matrix_work
+from netgain.norms.convolution.stencil import Stencil, axes_of, grouped, stencil, stencils
 from netgain.norms.convolution.symbol import Symbol
 from netgain.norms.dense import spectral_norm
 from netgain.norms.enclose import operator_enclosure
-from netgain.norms.evaluate import materialized
 from netgain.norms.sums import vector_lower
 
-# Operators with at most so many entries and so small a side are written out as a matrix.
-_ENTRIES, _SIDE = 4_000_000, 1500
+# An operator is written out as a matrix if m n^2 operations are below the first number, and where the Fourier methods
+# leave a gap above `_GAP` below the second.
+_CHEAP, _DEAR = 1.5e10, 3e10
+_GAP = 2e-3
 _MATRIX_RTOL = 1e-6
+# The Fourier methods do not try to get closer than this to the symbol's maximum.
+_FINEST = 1e-4
+# Constant symbols of at most so many groups are decided one by one.
+_GROUPS = 1024
+# Grids tried for one convolution.
+_GRIDS = 3
 # Grids with at most so many points (half of them for mirror symmetry) are decided point by point.
 _POINTS = 300
-# Groups whose constant symbols are decided one by one.
-_GROUPS = 64
+# Operations that one cover may take, and the least and the most cells a group.
+_EFFORT, _FEWEST, _MOST = 3e11, 150, 4_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,21 +92,29 @@ def conv_norm(conv: Conv | ConvTransposed, *, rtol: float = 1e-3, seconds: float
     if not rtol > 0:
         raise UsageError(f"rtol must be positive, got {rtol}")
     check_arithmetic()
-    found = stencil(conv)
-    error = _error_norm(conv)
-    if found is None:
-        return _enclosure(0.0, _Upper(error, "zero kernel"))
-    if conv.in_size * conv.out_size <= _ENTRIES and min(conv.in_size, conv.out_size) <= _SIDE:
-        matrix, entries = materialized(conv)
-        return spectral_norm(matrix, error=entries, rtol=min(rtol, _MATRIX_RTOL))
+    forms = stencils(conv)
+    if matrix_work(conv) <= _CHEAP and any(any(form.degrees) for form in forms):
+        return matrix_norm(conv, min(rtol, _MATRIX_RTOL))
     deadline = math.inf if seconds is None else time.monotonic() + seconds
-    search = _Search(conv, found, rtol, deadline)
-    lower, upper = search.enclose()
-    scale = mul_up(sqrt_up(float(found.repeats)), 1.0) if found.repeats > 1 else 1.0
-    return _enclosure(
-        _shifted_down(lower, found.exponent),
-        _Upper(add_up(_shifted_up(mul_up(scale, upper.value), found.exponent), error), upper.method),
+    error = _error_norm(conv)
+    lower, best = 0.0, _Upper(math.inf, "none")
+    for found in forms:
+        search = _Search(conv, found, rtol, deadline)
+        below, upper = search.enclose()
+        lower = max(lower, _shifted_down(below, found.exponent))
+        scale = sqrt_up(float(found.repeats)) if found.repeats > 1 else 1.0
+        value = add_up(_shifted_up(mul_up(scale, upper.value), found.exponent), error)
+        if value < best.value:
+            best = _Upper(value, upper.method)
+    if not forms:
+        best = _Upper(error, "zero kernel")
+    result = operator_enclosure(
+        lower, best.value, Norm.L2, lower_method="Rayleigh quotient of a Lanczos vector", upper_method=best.method
     )
+    if result.ratio > 1.0 + max(rtol, _GAP) and matrix_work(conv) <= _DEAR and time.monotonic() < deadline:
+        other = matrix_norm(conv, rtol)
+        return Enclosure(tightest(result.lower, other.lower), tightest(result.upper, other.upper))
+    return result
 
 
 class _Search:
@@ -107,28 +123,34 @@ class _Search:
     def __init__(self, conv: Conv | ConvTransposed, found: Stencil, rtol: float, deadline: float):
         self.conv = conv
         self.found = found
-        self.rtol = rtol
+        self.rtol = max(rtol, 4 * _FINEST)
         self.deadline = deadline
         self.symbol = Symbol(found)
+        self.sigma = self.symbol.crude
+        self.cells = min(max(_EFFORT / self.symbol.work, _FEWEST), _MOST)
         self.best = _Upper(self.symbol.crude, "geometric mean of row and column sums")
         self._improve(_frobenius(conv, found.exponent), "Frobenius norm")
 
     def enclose(self) -> tuple[float, _Upper]:
         """Lower bound of the norm of the convolution, upper bound of the norm of its stencil."""
-        constant = not any(self.found.degrees)
-        found = [] if constant else peaks(self.symbol)
-        lower = self._lower(found[0] if found else None)
-        if constant and self.symbol.groups <= _GROUPS:
-            value = max(
-                spectral_norm(block[:, :, 0], rtol=min(self.rtol, _MATRIX_RTOL)).upper.value
-                for block in self.symbol.kernel
-            )
-            self._improve(up(value + UNDERFLOW), "constant symbol, shifted Cholesky")
-        elif constant:
-            self._prove(Grid((1,) * len(self.found.levels), (0.0,) * len(self.found.levels)), lower, math.inf)
-        else:
-            self._symbol_bounds(found, lower)
+        if not any(self.found.degrees):
+            return self._constant(), self.best
+        found = peaks(self.symbol)
+        lower = self._lower(found[0])
+        self._symbol_bounds(found, lower)
         return lower, self.best
+
+    def _constant(self) -> float:
+        """Bounds from a symbol that is one matrix a group; the lower one."""
+        if self.symbol.groups > _GROUPS:
+            lower = self._lower(None)
+            self._everywhere(max(lower, 0.5), self.rtol / 8)
+            return lower
+        parts = [spectral_norm(block[:, :, 0], rtol=_MATRIX_RTOL) for block in self.symbol.kernel]
+        self._improve(up(max(part.upper.value for part in parts) + UNDERFLOW), "constant symbol, shifted Cholesky")
+        if all(axis.whole for axis in axes_of(self.conv)):
+            return max(0.0, down(max(part.lower.value for part in parts) - UNDERFLOW))
+        return self._lower(None)
 
     def _lower(self, peak: Peak | None) -> float:
         """A proved lower bound, in units of 2^exponent."""
@@ -141,29 +163,49 @@ class _Search:
     def _symbol_bounds(self, found: list[Peak], lower: float) -> None:
         """Bounds from shifted grids and from the whole torus, until the sides are within rtol."""
         top = found[0].value
-        torus = Grid((None,) * len(self.found.levels), (0.0,) * len(self.found.levels))
         ranked = grids(self.found.levels, self.symbol, found)
-        scale = math.sqrt(self.found.repeats)
-        wanted = max(lower, 1e-300) * (1.0 + self.rtol) / scale
-        sigma = self.symbol.crude
-        if top * (1.0 + self.rtol / 2) <= wanted or ranked[0][1].points > _POINTS:
+        wanted = lower * (1.0 + self.rtol) / math.sqrt(self.found.repeats)
+        if self.deadline < math.inf:
+            # Cheap, and much better than nothing should the time run out.
+            self._sampled(tuple(4 * d for d in self.symbol.degrees), top, math.inf)
+        enough = top * (1.0 + self.rtol / 2) <= wanted
+        flat = False
+        if enough or ranked[0][1].points > _POINTS:
             # All frequencies: enough by itself on large grids, and what the cells of a grid are measured with.
-            alone = top * (1.0 + self.rtol / 2) <= wanted
-            slack = max(1e-5, self.rtol / 4) if alone else 0.01
-            proved = Cover(slack=slack, deadline=self.deadline)(self.symbol, torus, top * (1.0 + slack), math.inf)
-            self._improve(proved, "branch and bound over all frequencies")
-            sigma = min(sigma, proved)
-        for estimate, grid in ranked[:3]:
-            if self.best.value <= wanted or estimate >= self.best.value:
+            flat = not self._everywhere(top, self.rtol / 4 if enough else 0.01)
+        for estimate, grid in ranked[:_GRIDS]:
+            before = self.best.value
+            if before <= wanted or estimate >= before or (flat and grid.points > 6 * self.cells):
                 break
-            self._prove(grid, estimate, sigma)
+            slack = self.rtol / 8
+            cells = math.inf if flat or grid.points <= _POINTS else self.cells
+            cover = Cover(slack=slack, cells=cells, deadline=self.deadline)
+            self._improve(cover(self.symbol, grid, estimate * (1.0 + slack), self.sigma, before), str(grid))
+            # A grid that gained less than a tenth of what is missing is a sign to stop.
+            if grid is not ranked[0][1] and before - self.best.value < 0.1 * (before - wanted):
+                break
 
-    def _prove(self, grid: Grid, estimate: float, sigma: float) -> None:
-        """Try one grid."""
-        slack = max(1e-7, self.rtol / 8)
-        cover = Cover(slack=slack, deadline=self.deadline)
-        start = estimate * (1.0 + slack)
-        self._improve(cover(self.symbol, grid, start, sigma, self.best.value), str(grid))
+    def _everywhere(self, top: float, slack: float) -> bool:
+        """Bound the norm on the whole torus by cells; where they become too many, from a full grid, and False."""
+        torus = Grid((None,) * len(self.found.levels), (0.0,) * len(self.found.levels))
+        cover = Cover(slack=slack, cells=self.cells, deadline=self.deadline)
+        proved = cover(self.symbol, torus, top * (1.0 + slack), math.inf)
+        self._improve(proved, "branch and bound over all frequencies")
+        self.sigma = min(self.sigma, proved)
+        if math.isinf(proved) and any(self.symbol.degrees):
+            varying = sum(d > 0 for d in self.symbol.degrees)
+            each = (2.0 * self.cells / math.prod(d for d in self.symbol.degrees if d)) ** (1.0 / varying)
+            self._sampled(tuple(math.ceil(d * each) for d in self.symbol.degrees), top, self.deadline)
+        return math.isfinite(proved)
+
+    def _sampled(self, sizes: tuple[int, ...], top: float, deadline: float) -> None:
+        """Bound the norm on the whole torus by its maximum on a full uniform grid of these sizes."""
+        grid = Grid(tuple(max(1, size) for size in sizes), (0.5,) * len(sizes))
+        slack = self.rtol / 8
+        cover = Cover(slack=slack, cells=math.inf, deadline=deadline)
+        value = mul_up(sampling_factor(self.symbol, grid), cover(self.symbol, grid, top * (1.0 + slack), self.sigma))
+        self._improve(value, "full grid of frequencies")
+        self.sigma = min(self.sigma, value)
 
     def _improve(self, value: float, method: str) -> None:
         """Keep a bound if it is the least so far."""
@@ -208,10 +250,3 @@ def _shifted_down(value: float, exponent: int) -> float:
         return max(0.0, down(math.ldexp(value, exponent)))
     except OverflowError:
         return math.nextafter(math.inf, 0.0)
-
-
-def _enclosure(lower: float, upper: _Upper) -> Enclosure:
-    """The result, in the l2 norm."""
-    return operator_enclosure(
-        lower, upper.value, Norm.L2, lower_method="Rayleigh quotient of a Lanczos vector", upper_method=upper.method
-    )

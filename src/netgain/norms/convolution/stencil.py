@@ -57,6 +57,15 @@ class Axis:
         first = max(0, -(shift // self.stride))
         return first < self.outputs and self.stride * first + shift < self.size
 
+    @property
+    def whole(self) -> bool:
+        """Whether some output reads the input through all taps that are ever used."""
+        if self.period is not None:
+            return self.dilation * (self.taps - 1) < self.period
+        low, high = self.shift(self.used[0]), self.shift(self.used[-1])
+        first = max(0, -(low // self.stride))
+        return first < self.outputs and self.stride * first + high < self.size
+
     def count(self, tap: int) -> int:
         """The number of outputs for which the tap reads the input: how often it stands in the matrix."""
         if self.period is not None:
@@ -74,7 +83,7 @@ class Level:
     Attributes:
         degree: D, so that the symbol is a polynomial of degree D in exp(i theta), up to a phase.
         least: the smallest circulant size that holds the matrix (see `embedding`), in units of `step`.
-        circulant: the exact size of the grid where the matrix is circulant already; None otherwise.
+        circulant: the size of the grid where the matrix is circulant already; None otherwise.
         stride: input positions a block.
         step: see above.
     """
@@ -139,8 +148,8 @@ def scaled(x: Float[Tensor, "*shape"], exponent: int) -> Float[Tensor, "*shape"]
 def stencil(conv: Conv | ConvTransposed) -> Stencil | None:
     """The canonical form of a convolution with the stored kernel.
 
-    Taps that only meet padding are dropped. An axis with a single output position needs no shift at all: its taps
-    become input channels.
+    Taps that are zero or only meet padding are dropped. An axis with a single output position needs no shift at all:
+    its taps become input channels.
 
     Args:
         conv: any convolution.
@@ -150,16 +159,21 @@ def stencil(conv: Conv | ConvTransposed) -> Stencil | None:
         zero padding. None for the zero map.
     """
     axes = axes_of(conv)
-    if not bool(conv.weight.any()) or not all(axis.used for axis in axes):
-        return None
     kernel = grouped(conv.weight.double(), conv.groups)
+    used: list[list[int]] = []
+    for number, axis in enumerate(axes, start=3):
+        kept = [k for k in axis.used if bool(kernel.select(number, k).any())]
+        kernel = kernel.index_select(number, torch.tensor(kept, dtype=torch.int64))
+        used.append(kept)
+    if not bool(kernel.any()):
+        return None
     exponent = int(torch.frexp(kernel.abs().max()).exponent)
     kernel = scaled(kernel, -exponent)
     levels: list[Level] = []
     offsets: list[list[int]] = []
     repeats = 1
-    for axis in axes:
-        kernel, blocks, level, copies = _split(kernel, axis)
+    for axis, taps in zip(axes, used, strict=True):
+        kernel, blocks, level, copies = _split(kernel, axis, taps)
         offsets.append(blocks)
         levels.append(level)
         repeats *= copies
@@ -173,9 +187,28 @@ def stencil(conv: Conv | ConvTransposed) -> Stencil | None:
     return Stencil(kernel.contiguous(), grid, tuple(levels), exponent, repeats)
 
 
-def _split(kernel: Tensor, axis: Axis) -> tuple[Tensor, list[int], Level, int]:
+def stencils(conv: Conv | ConvTransposed) -> list[Stencil]:
+    """Canonical forms of a convolution, each of which bounds its norm from above; none for the zero map.
+
+    A circular convolution whose stride does not divide the grid has a second one: padding copies an input at most
+    `copies` times, so its norm is at most sqrt(copies), and a convolution without padding follows.
+    """
+    first = stencil(conv)
+    forms = [] if first is None else [first]
+    if not (isinstance(conv, Conv) and conv.circular and first is not None):
+        return forms
+    axes = axes_of(conv)
+    if first.repeats == 1 and all(axis.size % axis.stride == 0 for axis in axes):
+        return forms
+    read = tuple(axis.stride * (axis.outputs - 1) + axis.dilation * (axis.taps - 1) + 1 for axis in axes)
+    copies = math.prod(math.ceil(length / axis.size) for length, axis in zip(read, axes, strict=True))
+    plain = dataclasses.replace(conv, in_shape=(conv.in_shape[0], *read), padding=((0, 0),) * len(read), circular=False)
+    second = stencil(plain)
+    return forms if second is None else [*forms, dataclasses.replace(second, repeats=copies)]
+
+
+def _split(kernel: Tensor, axis: Axis, taps: list[int]) -> tuple[Tensor, list[int], Level, int]:
     """Replace the first tap axis of the kernel (axis 3) by two at its end: block offset and phase."""
-    taps = axis.used
     # A circular axis whose stride does not divide n is computed at the stride that does, which adds outputs.
     stride = axis.stride if axis.period is None else math.gcd(axis.stride, axis.period)
     if axis.outputs == 1 and axis.period is None:
@@ -189,8 +222,8 @@ def _split(kernel: Tensor, axis: Axis) -> tuple[Tensor, list[int], Level, int]:
     step = math.gcd(*(q - low for q in quotients)) or 1
     blocks = sorted({(q - low) // step for q in quotients})
     result = kernel.new_zeros(*kernel.shape[:3], *kernel.shape[4:], len(blocks), len(phases))
-    for k, t, q in zip(taps, shifts, quotients, strict=True):
-        result[..., blocks.index((q - low) // step), phases.index(t % stride)] = kernel.select(3, k)
+    for place, (t, q) in enumerate(zip(shifts, quotients, strict=True)):
+        result[..., blocks.index((q - low) // step), phases.index(t % stride)] = kernel.select(3, place)
     level, copies = _level(axis, stride, low, max(quotients), step)
     return result, blocks, level, copies
 

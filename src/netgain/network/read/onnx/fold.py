@@ -293,7 +293,9 @@ def run_node(proto: Any, arrays: Sequence[np.ndarray], op: Operation) -> list[np
         [empty(name, 0, None) for name in dict.fromkeys(names)],
         [empty(name, 0, None) for name in outputs],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", op.opset)], ir_version=10)
+    # The reference implementation has no earlier version of these two; the later one reads the same nodes.
+    version = max(op.opset, 19) if op.type in ("QuantizeLinear", "DequantizeLinear") else op.opset
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=10)
     try:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(model).run(None, dict(zip(names, arrays, strict=True)))

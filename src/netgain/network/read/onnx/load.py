@@ -66,7 +66,7 @@ class Allowance:
         self.limit, self.spent = limit, 0
 
     def spend(self, shape: Iterable[int], item: int, what: str) -> None:
-        """Account for a tensor before it is made.
+        """Account for a tensor that is kept, before it is made.
 
         Args:
             shape: its shape.
@@ -77,15 +77,30 @@ class Allowance:
             ModelError: if an axis is negative.
             TooLargeError: if the limit is passed.
         """
+        self.spent += self.check(shape, item, what, self.spent)
+
+    def check(self, shape: Iterable[int], item: int, what: str, before: int = 0) -> int:
+        """The bytes of a tensor, after checking that it fits beside the `before` bytes that are kept.
+
+        Args:
+            shape: its shape.
+            item: bytes an entry.
+            what: what messages call it.
+            before: bytes in use.
+
+        Raises:
+            ModelError: if an axis is negative.
+            TooLargeError: if the limit is passed.
+        """
         dims = tuple(int(size) for size in shape)
         if any(size < 0 for size in dims):
             raise ModelError(f"{what} has the shape {_shown(dims)} with a negative axis")
         size = math.prod(dims) * item
-        self.spent += size
-        if self.spent > self.limit:
+        if before + size > self.limit:
             raise TooLargeError(
                 f"{what} of shape {_shown(dims)} takes {size:,} bytes, which passes the limit of {self.limit:,} bytes"
             )
+        return size
 
 
 def _shown(dims: tuple[int, ...]) -> str:
@@ -122,9 +137,14 @@ def open_model(path: Path, allowance: Allowance) -> Model:
     proto = _parse(path, allowance)
     graph = proto.graph
     opsets = {entry.domain or "": int(entry.version) for entry in proto.opset_import}
-    opsets.setdefault("", opsets.get("ai.onnx", 1))
     if not graph.node and not graph.output:
         raise ModelError(f"{path.name} holds no graph: it is empty or not an ONNX file")
+    if "" not in opsets and "ai.onnx" not in opsets and int(proto.ir_version) >= 3:
+        raise ModelError(f"{path.name} does not say which operator set it uses: it is truncated or not an ONNX model")
+    opsets.setdefault("", opsets.get("ai.onnx", 1))
+    _check_text(graph, path)
+    for function in proto.functions:
+        _check_text(function, path)
     proto = _inline(proto, path)
     graph = proto.graph
     if len(graph.node) > MOST_NODES:
@@ -172,6 +192,30 @@ def _parse(path: Path, allowance: Allowance) -> Any:
     except (DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ModelError(f"{path.name} is not an ONNX model, or it is truncated ({_one_line(error)})") from error
     return proto
+
+
+def _check_text(graph: Any, path: Path) -> None:
+    """Refuse names that are not text: protobuf hands them out as bytes.
+
+    Raises:
+        ModelError: if there is one.
+    """
+    ports: list[Any] = []
+    names: list[Any] = [graph.name]
+    if hasattr(graph, "initializer"):
+        names += [tensor.name for tensor in graph.initializer]
+        ports = [*graph.input, *graph.output]
+        names += [port.name for port in ports]
+        names += [dim.dim_param for port in ports for dim in port.type.tensor_type.shape.dim]
+    else:
+        names += [*graph.input, *graph.output, graph.domain]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+        for inner in subgraphs(node):
+            _check_text(inner, path)
+    if any(not isinstance(name, str) for name in names):
+        raise ModelError(f"{path.name} has a name that is not text; the file is damaged")
 
 
 def _one_line(error: BaseException) -> str:
@@ -278,7 +322,7 @@ def read_tensor(tensor: Any, path: Path, allowance: Allowance) -> np.ndarray:
     if tensor.HasField("segment"):
         raise ModelError(f"{what} is stored in segments, which netgain does not open")
     dims = tuple(int(size) for size in tensor.dims)
-    allowance.spend(dims, ITEM_BYTES[element], what)
+    allowance.spend(dims, 8, what)  # weights are kept in float64
     count = math.prod(dims)
     size = count * ITEM_BYTES[element]
     if tensor.data_location == 1:  # EXTERNAL

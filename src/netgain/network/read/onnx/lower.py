@@ -9,12 +9,14 @@ not influence each other is checked by running the file (`replay`).
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from netgain.activations import activation
 from netgain.core.errors import ModelError, NonFiniteWeightError
 from netgain.core.registry import Registry
 from netgain.linear.base import AbstractLinearMap
@@ -22,6 +24,7 @@ from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Elementwise, Kind, Opaque, Source, Vector
 from netgain.network.read.build import Builder
 from netgain.network.read.onnx.load import FLOATS, Allowance, Model
+from netgain.network.read.onnx.patterns import Term
 
 Shape = tuple[int, ...]
 
@@ -163,18 +166,19 @@ class Lowering:
         builder: the nodes so far.
         allowance: bytes that may still be allocated.
         patterns: what each scalar node computes from which, for `patterns`.
+        squares: ONNX shapes of the nodes that were squared.
         unrunnable: sources of operations that cannot be evaluated here.
     """
 
     def __init__(self, model: Model, builder: Builder, allowance: Allowance):
         self.model, self.builder, self.allowance = model, builder, allowance
-        self.patterns: dict[str, Any] = {}
+        self.patterns: dict[str, Term] = {}
         self.unrunnable: list[Source] = []
-        self.used: set[str] = set()
+        self.squares: dict[str, Shape] = {}
 
     def guard(self, shape: Sequence[int], op: Operation) -> Shape:
         """The shape, after checking that one such tensor fits the memory."""
-        self.allowance.spend(shape, 8, f"the output of {op.source}")
+        self.allowance.check(shape, 8, f"the output of {op.source}")
         return tuple(int(size) for size in shape)
 
     def view(self, signal: Signal, shape: Shape, op: Operation) -> str:
@@ -189,7 +193,7 @@ class Lowering:
         self, op: Operation, x: Signal, linear_map: AbstractLinearMap, shape: Shape, bias: Tensor | None = None
     ) -> Signal:
         """A linear map on a view of x, with a bias that broadcasts to its output, read under the ONNX shape `shape`."""
-        full = None if bias is None else bias.expand(linear_map.out_shape).contiguous()
+        full = None if bias is None else bias.expand(linear_map.out_shape)
         node = self.view(x, linear_map.in_shape, op)
         return self.signal(self.builder.add(Affine(linear_map, full), (node,), op.source), shape, op, x.element)
 
@@ -202,10 +206,18 @@ class Lowering:
         """An activation on x."""
         return Signal(self.builder.add(Elementwise(activation), (x.node,), op.source), x.shape, x.element)
 
+    def squared(self, op: Operation, x: Signal) -> Signal:
+        """x^2, noted for the patterns."""
+        result = self.elementwise(op, x, activation("square"))
+        self.patterns[result.node] = Term("power", (x.node,), (Fraction(2),))
+        self.squares[x.node] = x.shape
+        return result
+
     def move(self, op: Operation, x: Signal, rearrange: Callable[[np.ndarray], np.ndarray]) -> Signal:
         """The signal whose entries are copies of x's, as `rearrange` moves an array of flat positions; -1 is zero."""
         index = rearrange(np.arange(math.prod(x.shape), dtype=np.int64).reshape(x.shape))
         shape = tuple(index.shape)
+        self.allowance.spend(shape, 8, f"the positions that {op.source} moves")
         flat = torch.from_numpy(np.ascontiguousarray(index)).reshape(sample(shape))
         return Signal(self.builder.select(x.node, flat, op.source), shape, x.element)
 

@@ -31,16 +31,19 @@ class Term:
 
     Attributes:
         kind: "scale" (factor), "shift" (offset), "sum" (one factor each), "product", "power" (exponent),
-            "apply" (`name`), "centered" and "mean" (axes, parents of another shape).
+            "apply" (`name`), "centered" (x minus its mean over axes), "mean" (factor, axes: factor times the mean),
+            "l2" (axes).
         parents: names of the nodes.
         numbers: exact parameters.
         name: the activation's name for "apply".
+        limit: the parameters' names for "apply", joined.
     """
 
     kind: str
     parents: tuple[str, ...]
     numbers: tuple[Fraction, ...] = ()
     name: str = ""
+    limit: str = ""
 
 
 def strip(patterns: dict[str, Term], node: str) -> tuple[Fraction, str]:
@@ -134,7 +137,7 @@ def match_product(lowering: "Lowering", op: "Operation", a: "Signal", b: "Signal
 
     patterns = lowering.patterns
     if a.shape != b.shape:
-        return match_quotient(lowering, op, a, b, inverse=True)
+        return None
     for x, gate in ((a.node, b.node), (b.node, a.node)):
         factor, root = strip(patterns, x)
         share, inner = strip(patterns, gate)
@@ -150,7 +153,7 @@ def match_product(lowering: "Lowering", op: "Operation", a: "Signal", b: "Signal
         scaled = arithmetic.scale(lowering, op, signal, found.inner)
         bent = lowering.elementwise(op, scaled, found.activation)
         return arithmetic.scale(lowering, op, bent, found.outer * factor * share)
-    return match_quotient(lowering, op, a, b, inverse=True)
+    return None
 
 
 def _gaussian(patterns: dict[str, Term], root: str, gate: str) -> Found | None:
@@ -231,7 +234,7 @@ def _logistic(patterns: dict[str, Term], root: str, gate: str) -> Found | None:
 def _clipped(patterns: dict[str, Term], root: str, gate: str) -> Found | None:
     """root clamp(s root + c, 0, 2 c) = hardswish(3 s root / c) c^2 / (3 s) * 2 ... with the file's own constants."""
     step = applied(patterns, gate, "clamp")
-    if step is None or len(step.numbers) != 2 or step.numbers[0] != 0:
+    if step is None or step.limit != "min,max" or step.numbers[0] != 0:
         return None
     curve = polynomial(patterns, step.parents[0], root, [0])
     if curve is None or set(curve) != {0, 1} or curve[1] == 0 or step.numbers[1] <= 0:
@@ -251,15 +254,3 @@ def _mish(patterns: dict[str, Term], root: str, gate: str) -> Found | None:
     if soft is None or soft.parents[0] != root:
         return None
     return Found(activation("mish"), root, Fraction(1), Fraction(1))
-
-
-def match_quotient(
-    lowering: "Lowering", op: "Operation", a: "Signal", b: "Signal", inverse: bool = False
-) -> "Signal | None":
-    """A quotient a / b (or a product a b of a normalizing factor b) as one normalization, or None."""
-    return None
-
-
-def match_sum(lowering: "Lowering", op: "Operation", a: "Signal", b: "Signal", sign: float) -> "Signal | None":
-    """A sum of two computed tensors as one function, or None."""
-    return None

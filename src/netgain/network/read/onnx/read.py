@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,11 @@ from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Concat, Network, Opaque, Source
 from netgain.network.read.build import Builder
 from netgain.network.read.onnx import ops
-from netgain.network.read.onnx.load import FLOATS, Allowance, Model, open_model, require_onnx
+from netgain.network.read.onnx.load import FLOATS, Allowance, Model, open_model, require_onnx, subgraphs
 from netgain.network.read.onnx.lower import Constant, Lowering, Operation, Signal, Value, real, sample
 from netgain.network.read.onnx.order import free_names, in_order
 from netgain.network.read.onnx.ports import Input, settle_inputs
-from netgain.network.read.onnx.replay import replay
+from netgain.network.read.onnx.replay import peak, replay
 from netgain.network.read.onnx.walk import walk
 
 Shape = tuple[int, ...]
@@ -55,10 +56,10 @@ def read_onnx(
     """
     require_onnx()
     file = Path(path)
-    model = open_model(file, Allowance(memory))
+    allowance = Allowance(memory)
+    model = open_model(file, allowance)
     outputs = _chosen(model, output)
     inputs = settle_inputs(model, shape)
-    allowance = Allowance(memory)
     builder = Builder(*_input_port(inputs))
     lowering = Lowering(model, builder, allowance)
     given: dict[str, Value] = {name: Constant(array, name) for name, array in model.constants.items()}
@@ -68,6 +69,7 @@ def read_onnx(
     notes, parameters = _parameters(model, inputs, outputs)
     network = builder.finish(last, parameters=parameters, dtype=_dtype(model), notes=notes, origin=file.name)
     _check_finite(network)
+    allowance.check((2, peak(network)), 8, "what is alive at once when the network is run")
     if not lowering.unrunnable:
         problem = replay(model, inputs, outputs, network)
         if problem:
@@ -150,14 +152,25 @@ def _parameters(model: Model, inputs: tuple[Input, ...], outputs: list[str]) -> 
     read = {name for node in needed for name in free_names(node)} | set(outputs)
     weights = {name: array.size for name, array in model.constants.items() if is_real(array)}
     count = sum(size for name, size in weights.items() if name in read)
-    for node in needed:
-        if node.op_type == "Constant":
-            count += sum(math.prod(a.t.dims) for a in node.attribute if a.HasField("t") and a.t.data_type in FLOATS)
+    count += sum(_held(node) for node in needed)
     unused = [name for name in weights if name not in read]
     if not unused:
         return (), count
     shown = ", ".join(map(repr, unused[:3])) + (", ..." if len(unused) > 3 else "")
     return (("NG106", f"{len(unused)} weights are never read: {shown}"),), count
+
+
+def _held(node: Any) -> int:
+    """Number of weights inside a node: a Constant's value, and those of its branches."""
+    held = sum(
+        math.prod(attribute.t.dims)
+        for attribute in node.attribute
+        if node.op_type == "Constant" and attribute.HasField("t") and attribute.t.data_type in FLOATS
+    )
+    for graph in subgraphs(node):
+        held += sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in FLOATS)
+        held += sum(_held(inner) for inner in graph.node)
+    return held
 
 
 def is_real(array: np.ndarray) -> bool:

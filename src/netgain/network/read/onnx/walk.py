@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from netgain.core.errors import DataDependentBranchError, ModelError, NetgainError, StatefulModelError
+from netgain.core.errors import DataDependentBranchError, ModelError, NetgainError, StatefulModelError, TooLargeError
 from netgain.network.read.onnx.fold import RANDOM, fold
 from netgain.network.read.onnx.load import read_tensor
 from netgain.network.read.onnx.lower import (
@@ -87,10 +87,22 @@ def _step(lowering: Lowering, proto: Any, values: dict[str, Value]) -> tuple[Val
     if standard and op.type in RANDOM:
         raise StatefulModelError(f"{op.source} draws random numbers")
     signals = [value for value in inputs if isinstance(value, Signal)]
-    if not signals and not _has_graphs(proto):
+    try:
+        return _lowered(lowering, op, signals)
+    except MemoryError as error:
+        raise TooLargeError(f"reading {op.source} ran out of memory") from error
+    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        # Attributes of the wrong type or number, shapes of the wrong rank: the file breaks the operator's contract.
+        raise ModelError(f"{op.source} is malformed ({' '.join(str(error).split())[:160]})") from error
+
+
+def _lowered(lowering: Lowering, op: Operation, signals: list[Signal]) -> tuple[Value | None, ...]:
+    """The outputs of an operation: folded, by its rule, or opaque."""
+    if not signals and not _has_graphs(op.proto):
         return fold(op, lowering.allowance)
+    standard = op.proto.domain in ("", "ai.onnx")
     result: Any
-    if not standard or op.type not in RULES or _has_graphs(proto):
+    if not standard or op.type not in RULES or _has_graphs(op.proto):
         result = opaque(lowering, op)
     elif op.type not in _ANY_TYPE and not all(one.floating for one in signals):
         result = opaque(lowering, op, "it computes with integers")

@@ -8,6 +8,7 @@ from netgain.network.read.onnx.ops import (
     opaque,
     pooling,
     reductions,
+    resize,
     shapes,
     structure,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "opaque",
     "pooling",
     "reductions",
+    "resize",
     "shapes",
     "structure",
 ]

@@ -20,8 +20,9 @@ from netgain.network.read.onnx.lower import (
     lowers,
     real,
 )
-from netgain.network.read.onnx.ops.arithmetic import plus, scale
+from netgain.network.read.onnx.ops.arithmetic import apply, plus, scale
 from netgain.network.read.onnx.patterns import Term
+from netgain.network.read.onnx.statistics import match_root
 
 _PLAIN = {
     "Relu": "relu",
@@ -36,7 +37,6 @@ _PLAIN = {
     "Cos": "cos",
     "Exp": "exp",
     "Log": "log",
-    "Sqrt": "sqrt",
     "Reciprocal": "reciprocal",
     "Abs": "abs",
     "Sign": "sign",
@@ -45,19 +45,22 @@ _PLAIN = {
 }
 
 
-def apply(lowering: Lowering, op: Operation, x: Signal, name: str, **parameters: float | torch.Tensor) -> Signal:
-    """An activation from the table, noted for the patterns."""
-    result = lowering.elementwise(op, x, activation(name, **parameters))
-    scalars = [value for value in parameters.values() if not isinstance(value, torch.Tensor)]
-    if len(scalars) == len(parameters) and all(map(math.isfinite, scalars)):
-        lowering.patterns[result.node] = Term("apply", (x.node,), tuple(map(Fraction, scalars)), name)
-    return result
-
-
 @lowers(*_PLAIN)
 def plain(lowering: Lowering, op: Operation) -> Result:
     """An activation without parameters."""
     return apply(lowering, op, op.signal(0), _PLAIN[op.type])
+
+
+@lowers("Sqrt")
+def sqrt(lowering: Lowering, op: Operation) -> Result:
+    """The square root, or the l2 norm where squares stand under it."""
+    return root(lowering, op, op.signal(0))
+
+
+def root(lowering: Lowering, op: Operation, x: Signal) -> Signal:
+    """The square root of x."""
+    norm = match_root(lowering, op, x, lowering.squares)
+    return apply(lowering, op, x, "sqrt") if norm is None else norm
 
 
 @lowers("Ceil")
@@ -127,7 +130,7 @@ def hard_sigmoid(lowering: Lowering, op: Operation) -> Result:
     """clip(alpha x + beta, 0, 1)."""
     alpha, beta = float(op.attributes.get("alpha", 0.2)), float(op.attributes.get("beta", 0.5))
     scaled = scale(lowering, op, op.signal(0), Fraction(alpha))
-    moved = plus(lowering, op, scaled, Constant(np.float64(beta).reshape(()), "beta"), 1.0)
+    moved = plus(lowering, op, scaled, Constant(np.asarray(beta, dtype=np.float64), "beta"), 1.0)
     return apply(lowering, op, moved, "clamp", min=0.0, max=1.0)
 
 
@@ -177,14 +180,14 @@ def power(lowering: Lowering, op: Operation) -> Result:
     if exponent == 1.0:
         return x
     if exponent == 0.5:
-        return apply(lowering, op, x, "sqrt")
+        return root(lowering, op, x)
     if exponent == -0.5:
         return apply(lowering, op, x, "rsqrt")
     if exponent == -1.0:
         return apply(lowering, op, x, "reciprocal")
-    result = lowering.elementwise(
-        op, x, activation("square") if exponent == 2.0 else activation("power", exponent=exponent)
-    )
-    if exponent in (2.0, 3.0):
+    if exponent == 2.0:
+        return lowering.squared(op, x)
+    result = lowering.elementwise(op, x, activation("power", exponent=exponent))
+    if exponent == 3.0:
         lowering.patterns[result.node] = Term("power", (x.node,), (Fraction(exponent),))
     return result

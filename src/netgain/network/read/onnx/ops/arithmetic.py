@@ -1,5 +1,6 @@
 """Sums, differences, products and quotients, with constants or of two computed tensors."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -23,7 +24,9 @@ from netgain.network.read.onnx.lower import (
     real,
 )
 from netgain.network.read.onnx.ops.linear import total
-from netgain.network.read.onnx.patterns import Term, match_product, match_quotient, match_sum
+from netgain.network.read.onnx.patterns import Term, match_product
+from netgain.network.read.onnx.statistics import match_normalization, match_softmax, match_unit, note_centered
+from netgain.vectors import Extremum
 
 Shape = tuple[int, ...]
 
@@ -36,6 +39,17 @@ def scalar(constant: Constant) -> Fraction | None:
     value = float(flat[0])
     same = bool((flat == flat[0]).all()) and np.isfinite(value)
     return Fraction(value) if same else None
+
+
+def apply(lowering: Lowering, op: Operation, x: Signal, name: str, **parameters: float | torch.Tensor) -> Signal:
+    """An activation from the table, noted for the patterns."""
+    result = lowering.elementwise(op, x, activation(name, **parameters))
+    scalars = [value for value in parameters.values() if not isinstance(value, torch.Tensor)]
+    if len(scalars) == len(parameters) and all(map(math.isfinite, scalars)):
+        lowering.patterns[result.node] = Term(
+            "apply", (x.node,), tuple(map(Fraction, scalars)), name, ",".join(parameters)
+        )
+    return result
 
 
 @lowers("Add")
@@ -54,12 +68,11 @@ def plus(lowering: Lowering, op: Operation, a: Value, b: Value, sign: float) -> 
     """a + sign b with broadcasting."""
     shape = broadcast_shape(op, a.shape, b.shape)
     if isinstance(a, Signal) and isinstance(b, Signal):
-        found = match_sum(lowering, op, a, b, sign)
-        if found is not None:
-            return found
-        summed = total(lowering, op, (a, b), (1.0, sign), shape)
-        if a.shape == b.shape:
-            lowering.patterns[summed.node] = Term("sum", (a.node, b.node), (Fraction(1), Fraction(sign)))
+        wide = [lowering.broadcast(op, one, shape) for one in (a, b)]
+        summed = total(lowering, op, wide, (1.0, sign), shape)
+        lowering.patterns[summed.node] = Term("sum", (wide[0].node, wide[1].node), (Fraction(1), Fraction(sign)))
+        if sign < 0:
+            note_centered(lowering, summed, a, b)
         return summed
     signal, constant = (a, b) if isinstance(a, Signal) else (b, a)
     if not isinstance(signal, Signal) or not isinstance(constant, Constant):
@@ -116,7 +129,11 @@ def multiply(lowering: Lowering, op: Operation, a: Value, b: Value) -> Signal:
     """The entrywise product with broadcasting."""
     shape = broadcast_shape(op, a.shape, b.shape)
     if isinstance(a, Signal) and isinstance(b, Signal):
-        found = match_product(lowering, op, a, b) if a.shape == b.shape or a.node != b.node else None
+        found = (
+            match_product(lowering, op, a, b)
+            or match_normalization(lowering, op, a, b, inverse=True)
+            or match_normalization(lowering, op, b, a, inverse=True)
+        )
         return found if found is not None else product(lowering, op, a, b, shape)
     signal, constant = (a, b) if isinstance(a, Signal) else (b, a)
     if not isinstance(signal, Signal) or not isinstance(constant, Constant):
@@ -133,9 +150,7 @@ def product(lowering: Lowering, op: Operation, a: Signal, b: Signal, shape: Shap
     """The product of two computed tensors: no global bound, but a node."""
     lowering.guard(shape, op)
     if a.node == b.node:
-        squared = lowering.elementwise(op, a, activation("square"))
-        lowering.patterns[squared.node] = Term("power", (a.node,), (Fraction(2),))
-        return squared
+        return lowering.squared(op, a)
     rank = len(shape)
     first, second = ((1,) * (rank - len(one.shape)) + one.shape for one in (a, b))
     if rank and first[0] == second[0] == 1:
@@ -165,7 +180,11 @@ def divide(lowering: Lowering, op: Operation) -> Result:
         error = product_error(inverse, False)
         return lowering.affine(op, wide, Diagonal(inverse, x_shape(lowering, wide), error), shape)
     if isinstance(a, Signal):
-        found = match_quotient(lowering, op, a, b)
+        found = (
+            match_normalization(lowering, op, a, b, inverse=False)
+            or match_softmax(lowering, op, a, b)
+            or match_unit(lowering, op, a, b)
+        )
         if found is not None:
             return found
     inverse = lowering.elementwise(op, b, activation("reciprocal"))
@@ -192,11 +211,25 @@ def mean(lowering: Lowering, op: Operation) -> Result:
     return scale(lowering, op, result, Fraction(1, len(op.inputs)))
 
 
+def _limited(lowering: Lowering, op: Operation, x: Signal, limit: Constant, below: bool) -> Signal:
+    """The signal kept above (or below) a constant; an infinite scalar is no limit."""
+    flat = np.asarray(limit.array, dtype=np.float64).reshape(-1)
+    if bool((flat == (-np.inf if below else np.inf)).all()):
+        return x
+    same, name = scalar(limit), "min" if below else "max"
+    if same is None:
+        value = against(real(limit, op), x.shape)
+        return lowering.elementwise(op, x, activation("clamp", **{name: value}))
+    return (
+        apply(lowering, op, x, "relu")
+        if below and same == 0
+        else apply(lowering, op, x, "clamp", **{name: float(same)})
+    )
+
+
 @lowers("Max", "Min")
 def extremum(lowering: Lowering, op: Operation) -> Result:
     """The largest or smallest of several tensors, entry by entry."""
-    from netgain.vectors import Extremum
-
     largest = op.type == "Max"
     values = [value for value in op.inputs if value is not None]
     shape = broadcast_shape(op, *(value.shape for value in values))
@@ -212,6 +245,5 @@ def extremum(lowering: Lowering, op: Operation) -> Result:
         result = lowering.vector(op, stacked, function, shape)
     for value in values:
         if isinstance(value, Constant):
-            limit = against(real(value, op), shape)
-            result = lowering.elementwise(op, result, activation("clamp", **{"min" if largest else "max": limit}))
+            result = _limited(lowering, op, result, value, largest)
     return result

@@ -284,7 +284,8 @@ def _convolve(lowering: Lowering, op: Operation, x: Signal, make) -> Signal:  # 
 @lowers("BatchNormalization")
 def batch_normalization(lowering: Lowering, op: Operation) -> Result:
     """Frozen batch normalization."""
-    if int(op.attributes.get("training_mode", 0)) or (op.opset < 7 and not int(op.attributes.get("is_test", 0))):
+    training = int(op.attributes.get("training_mode", 0)) or (op.opset < 7 and not int(op.attributes.get("is_test", 0)))
+    if training or len([name for name in op.proto.output if name]) > 1:
         raise BatchCoupledError(f"{op.source} is in training mode and uses the statistics of the batch")
     x = op.signal(0)
     gamma, beta, mean, variance = (_channel(op, k, x.shape[1]) for k in range(1, 5))

@@ -1,5 +1,6 @@
 """Operations that are run and shown but have no bound: recurrent cells, steps, integers, unknown operators."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,9 @@ VALUE_SHAPED = [
     "StringSplit",
     "Col2Im",
 ]
+
+
+_LRN = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
 
 
 def reason(op: Operation, why: str) -> tuple[str, str]:
@@ -267,6 +271,24 @@ def where(lowering: Lowering, op: Operation) -> Result:
     constant = Constant(offset, f"the constant of {op.source}")
     real(constant, op)
     return plus(lowering, op, result, constant, 1.0)
+
+
+@lowers("LRN")
+def local_response_normalization(lowering: Lowering, op: Operation) -> Result:
+    """x / (bias + alpha / size times the sum of squares of neighbouring channels)^beta."""
+    x, size = op.signal(0), int(op.attributes.get("size", 1))
+    alpha, beta, bias = (float(op.attributes.get(name, value)) for name, value in _LRN.items())
+    if len(x.shape) < 2 or size < 1:
+        raise ModelError(f"{op.source} has windows of {size} channels for the shape {x.shape}")
+    before = min((size - 1) // 2, x.shape[1])
+    after = min(size - 1 - (size - 1) // 2, x.shape[1])
+
+    def run(value: Tensor) -> Tensor:
+        rows = value.reshape(-1, x.shape[1], math.prod(x.shape[2:]))
+        squares = torch.nn.functional.pad(rows * rows, (0, 0, before, after)).unfold(1, before + after + 1, 1).sum(-1)
+        return (rows / (bias + alpha / size * squares) ** beta).reshape(value.shape)
+
+    return lowering.opaque(op, (x,), x.shape, run, why=reason(op, ""))
 
 
 @lowers("Einsum")

@@ -3,15 +3,19 @@
 import math
 from fractions import Fraction
 
+import torch
 from torch import Tensor
 
 from netgain.core.errors import ModelError
+from netgain.linear.convolution import Conv
 from netgain.linear.separable import Separable
+from netgain.network.read.build import product_error
 from netgain.network.read.onnx.lower import DynamicOperandError, Lowering, Operation, Result, Signal, lowers
 from netgain.network.read.onnx.ops.linear import windows
 from netgain.network.read.onnx.rational import matrix
 from netgain.vectors import Extremum, MaxPool
 
+LARGEST_MATRIX = 2**22
 Shape = tuple[int, ...]
 Widths = tuple[tuple[int, int], ...]
 
@@ -52,6 +56,8 @@ def max_pool(lowering: Lowering, op: Operation) -> Result:
     stride, padding, dilation = frame = windows(op, x.shape[2:], kernel)
     out = _outputs(op, x.shape[2:], kernel, frame)
     shape = lowering.guard((*x.shape[:2], *out), op)
+    for sizes in zip(out, kernel, strict=True):
+        lowering.guard(sizes, op)
     lead = x.shape[:2] if x.shape[0] != 1 else x.shape[1:2]
     # Uneven padding: the windows' positions are what counts, so pad behind as much as the last window reaches.
     reach = [
@@ -71,27 +77,66 @@ def average_pool(lowering: Lowering, op: Operation) -> Result:
     frame = windows(op, x.shape[2:], kernel)
     out = _outputs(op, x.shape[2:], kernel, frame)
     shape = lowering.guard((*x.shape[:2], *out), op)
+    for sizes in zip(out, kernel, strict=True):
+        lowering.guard(sizes, op)
     counted = bool(int(op.attributes.get("count_include_pad", 0)))
-    pairs = [
-        _window_matrix(n, o, (k, s, d), widths, counted)
+    rows = [
+        _window_rows(n, o, (k, s, d), widths, counted)
         for n, o, k, s, widths, d in zip(x.shape[2:], out, kernel, *frame, strict=True)
     ]
+    large = max(o * n for o, n in zip(out, x.shape[2:], strict=True)) > LARGEST_MATRIX
+    if large and x.shape[0] == 1 and all(len(set(counts)) == 1 for counts in rows):
+        return lowering.affine(op, x, _convolution(x, kernel, frame, out), shape)
+    pairs: list[tuple[Tensor, Tensor | None]] = []
+    for n, o, k, s, widths, d, counts in zip(x.shape[2:], out, kernel, *frame, rows, strict=True):
+        lowering.allowance.spend((o, n), 8, f"the matrix of {op.source}")
+        pairs.append(matrix([_taps(position, n, (k, s, d), widths, counts[position]) for position in range(o)], n))
     return lowering.affine(op, x, _separable(x, pairs), shape)
 
 
-def _window_matrix(
+def _first(position: int, window: tuple[int, int, int], widths: tuple[int, int]) -> int:
+    """Where the window of an output position starts."""
+    return position * window[1] - widths[0]
+
+
+def _window_rows(
     size: int, out: int, window: tuple[int, int, int], widths: tuple[int, int], counted: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The matrix of a one-dimensional mean pooling and its error."""
-    k, stride, dilation = window
-    rows: list[dict[int, Fraction]] = []
+) -> list[int]:
+    """For each output position the number of entries that its mean is taken over."""
+    k, _, dilation = window
+    counts: list[int] = []
     for position in range(out):
-        start = position * stride - widths[0]
-        taps = [start + j * dilation for j in range(k)]
-        inside = [tap for tap in taps if 0 <= tap < size]
-        count = len([tap for tap in taps if tap < size + widths[1]]) if counted else len(inside)
-        rows.append(dict.fromkeys(inside, Fraction(1, max(1, count))))
-    return matrix(rows, size)
+        start = _first(position, window, widths)
+        low = 0 if counted else -(start // dilation) if start < 0 else 0
+        end = size + widths[1] if counted else size
+        high = min(k - 1, (end - 1 - start) // dilation)
+        counts.append(max(1, high - low + 1))
+    return counts
+
+
+def _taps(
+    position: int, size: int, window: tuple[int, int, int], widths: tuple[int, int], count: int
+) -> dict[int, Fraction]:
+    """The weights of one mean: 1 / count for each entry inside."""
+    k, _, dilation = window
+    start = _first(position, window, widths)
+    low = -(start // dilation) if start < 0 else 0
+    high = min(k - 1, (size - 1 - start) // dilation)
+    return {start + j * dilation: Fraction(1, count) for j in range(low, high + 1)}
+
+
+def _convolution(x: Signal, kernel: Shape, frame: tuple[Shape, Widths, Shape], out: Shape) -> Conv:
+    """The mean over windows of equal counts as a convolution of each channel with itself."""
+    share = Fraction(1, math.prod(kernel))
+    value = torch.full((x.shape[1], 1, *kernel), float(share), dtype=torch.float64)
+    error = product_error(value, Fraction(float(share)) == share)
+    stride, padding, dilation = frame
+    reach = [
+        max(0, (o - 1) * s + d * (k - 1) + 1 - n - before)
+        for o, s, d, k, n, (before, _) in zip(out, stride, dilation, kernel, x.shape[2:], padding, strict=True)
+    ]
+    widths = tuple((before, after) for (before, _), after in zip(padding, reach, strict=True))
+    return Conv(value, x.shape[1:], stride, widths, dilation, x.shape[1], error)
 
 
 def _separable(x: Signal, pairs: list[tuple[Tensor, Tensor | None]]) -> Separable:

@@ -5,12 +5,12 @@ from fractions import Fraction
 
 import torch
 
-from netgain.activations import activation
 from netgain.linear.separable import Separable
 from netgain.network.read.onnx.lower import Lowering, Operation, Result, Signal, along, axis_of, lowers
-from netgain.network.read.onnx.ops.activations import apply
+from netgain.network.read.onnx.ops.arithmetic import apply
 from netgain.network.read.onnx.patterns import Term
 from netgain.network.read.onnx.rational import matrix
+from netgain.network.read.onnx.statistics import l2_norm
 from netgain.vectors import Extremum, LogSoftmax, LogSumExp, Softmax
 
 Shape = tuple[int, ...]
@@ -53,9 +53,15 @@ def reduce_linear(lowering: Lowering, op: Operation) -> Result:
     x = op.signal(0)
     axes = reduced_axes(op, x)
     result = lowering.reshaped(op, summed(lowering, op, x, axes, op.type == "ReduceMean"), reduced_shape(op, x, axes))
-    if op.type == "ReduceMean" and result.node != x.node:
-        lowering.patterns[result.node] = Term("mean", (x.node,), tuple(map(Fraction, axes)))
+    if result.node != x.node:
+        note_mean(lowering, op, x, result, axes)
     return result
+
+
+def note_mean(lowering: Lowering, op: Operation, x: Signal, result: Signal, axes: Shape) -> None:
+    """Note that the result is a multiple of the mean over axes."""
+    factor = 1 if op.type == "ReduceMean" else math.prod(x.shape[axis] for axis in axes)
+    lowering.patterns[result.node] = Term("mean", (x.node,), (Fraction(factor), *map(Fraction, axes)))
 
 
 @lowers("ReduceMax", "ReduceMin", "ReduceLogSumExp")
@@ -90,9 +96,15 @@ def reduce_squares(lowering: Lowering, op: Operation) -> Result:
     """The sum of squares, or its root."""
     x = op.signal(0)
     axes = reduced_axes(op, x)
-    squares = lowering.elementwise(op, x, activation("square"))
+    if op.type == "ReduceL2":
+        return (
+            l2_norm(lowering, op, x, axes, 0.0, reduced_shape(op, x, axes)) if axes else apply(lowering, op, x, "abs")
+        )
+    squares = lowering.squared(op, x)
     total = lowering.reshaped(op, summed(lowering, op, squares, axes, False), reduced_shape(op, x, axes))
-    return total if op.type == "ReduceSumSquare" else apply(lowering, op, total, "sqrt")
+    if total.node != squares.node:
+        note_mean(lowering, op, squares, total, axes)
+    return total
 
 
 @lowers("Softmax", "LogSoftmax")
