@@ -70,7 +70,7 @@ def test_coupled_rows_are_refused(coupled):
 
 
 def test_batch_norm_without_statistics_is_refused():
-    with pytest.raises(errors.BatchCoupledError, match="test_check.py|BatchNorm|batch_norm"):
+    with pytest.raises(errors.BatchCoupledError, match=r"training mode"):
         read(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False)), (3,))
 
 
@@ -197,7 +197,7 @@ def test_deep_contraction_does_not_hide_errors():
     network = read(module, (3,))
     x = torch.randn(2, 3, dtype=torch.float64)
     expected = module.double()(x)
-    assert float(expected.abs().max()) < 1e-9
+    assert float(expected.detach().abs().max()) < 1e-9
     torch.testing.assert_close(network(x), expected, rtol=1e-11, atol=0)
 
 

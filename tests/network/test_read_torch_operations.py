@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netgain.linear.convolution import Conv
+from netgain.network.digest import digest
 from netgain.network.graph import Affine, Bilinear, Elementwise, Network, Opaque, Vector
 from netgain.network.read.read import read
 
@@ -54,6 +55,7 @@ def checked(*parts: Part, shape: tuple[int, ...], rtol: float = 1e-12) -> Networ
         scale = float(expected.abs().max())
         torch.testing.assert_close(part, expected, rtol=0, atol=rtol * scale, msg=lambda m, i=index: f"part {i}: {m}")
     assert start == found.shape[1]
+    assert digest(network) == digest(network)
     return network
 
 
@@ -229,8 +231,8 @@ def test_batch_norm_carries_its_rounding_error():
     scale, error = kind.map.matrix().diagonal(), kind.map.uncertainty().matrix().diagonal()
     mpmath.mp.prec = 200
     for k in range(3):
-        exact = mpmath.mpf(float(module.weight[k])) / mpmath.sqrt(mpmath.mpf(float(module.running_var[k])) + 1e-5)
-        offset = mpmath.mpf(float(module.bias[k])) - mpmath.mpf(float(module.running_mean[k])) * exact
+        exact = mpmath.mpf(module.weight[k].item()) / mpmath.sqrt(mpmath.mpf(float(module.running_var[k])) + 1e-5)
+        offset = mpmath.mpf(module.bias[k].item()) - mpmath.mpf(float(module.running_mean[k])) * exact
         assert abs(exact - float(scale[k])) <= float(error[k]) < 1e-14
         assert abs(offset - float(kind.bias[k])) <= float(kind.bias_error[k]) < 1e-14
 

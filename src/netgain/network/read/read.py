@@ -13,8 +13,9 @@ from torch.utils import _pytree as pytree
 from netgain.core.errors import ModelError, UnsafeFileError, UsageError
 from netgain.network.check import check_finite, check_program, check_rows, unused_parameters
 from netgain.network.graph import Network
+from netgain.network.read.archive import load_program
 from netgain.network.read.assemble import lower
-from netgain.network.read.checkpoint import load_module, load_program, load_weights
+from netgain.network.read.checkpoint import load_module, load_weights
 from netgain.network.read.export import at, eval_copy, export, quiet, summary
 from netgain.network.read.factory import Example, build, example_inputs, model_dtype
 from netgain.network.read.preprocess import Preprocess, prepend

@@ -1,6 +1,8 @@
 """Operations without a sound rule: they are run for replay, shown, and refused by name when a bound is asked for."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from netgain.core.errors import BatchCoupledError, StatefulModelError
 from netgain.network.graph import Opaque
 from netgain.network.read.layout import Layout, find_layout
 from netgain.network.read.lowering import Call, Lowered, Value, lowers, lowers_discrete
+from netgain.network.read.schema import operation_name
 
 _STEPS = """
 sign round floor ceil trunc frac fmod remainder heaviside argmax argmin argsort one_hot gt lt ge le eq ne
@@ -18,6 +21,23 @@ nonzero where floor_divide
 _UNBOUNDED = """
 prod cumprod std var std_mean var_mean linalg_inv linalg_det dist cdist cosine_similarity
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class Rerun:
+    """An operation that is only run.
+
+    Attributes:
+        identity: its name, constants and number of the output, for the network's digest.
+        run: the operation on batches of samples.
+    """
+
+    identity: tuple[Any, ...]
+    run: Callable[..., Tensor] = dataclasses.field(metadata={"digest": False})
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The operation's output."""
+        return self.run(*inputs)
 
 
 def opaque(call: Call, code: str, reason: str) -> Lowered:
@@ -83,7 +103,7 @@ def _emit(call: Call, code: str, reason: str, index: int | None) -> Value:
 
     meta = call.node.meta.get("val")
     dtype = (meta[index] if isinstance(meta, tuple | list) and index is not None else meta).dtype  # type: ignore[index]
-    kind = Opaque(run, code, reason)
+    kind = Opaque(Rerun(_fingerprint(call, index), run), code, reason)
     part = "" if not index else f"{call.operation}.{index}"
     value = call.emit(kind, operands, samples.shape[1:], layout, part)
     discrete = (
@@ -92,6 +112,19 @@ def _emit(call: Call, code: str, reason: str, index: int | None) -> Value:
         else (next((v.code for v in operands if v.code), None) or "NG011")
     )
     return Value(value.name, value.shape, layout, dtype, discrete)
+
+
+def _fingerprint(call: Call, index: int | None) -> tuple[Any, ...]:
+    """The operation's name, its arguments with values left out, and the output's number."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, Value):
+            return "value"
+        if isinstance(item, tuple | list):
+            return tuple(plain(part) for part in item)
+        return item if isinstance(item, Tensor) else str(item)
+
+    return (operation_name(call.node.target), plain(tuple(call.arguments.values())), index)
 
 
 def _probe(call: Call, operands: tuple[Value, ...], index: int | None) -> tuple[Tensor, Layout]:
