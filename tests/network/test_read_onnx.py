@@ -256,3 +256,38 @@ def erf(proto):
     changed.CopyFrom(proto)
     changed.op_type = "Erf"
     return changed
+
+
+def test_causal_mask_is_opaque_and_runs(tmp_path):
+    mask = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
+    for step, constants in (
+        (node("Add", "x m", "z"), {"m": mask}),
+        (node("Where", "k x f", "z"), {"k": np.tril(np.ones((4, 4), bool)), "f": np.float32(-np.inf)}),
+    ):
+        network = read_onnx(save(model([step, node("Softmax", "z")], {"x": ("N", 4, 4)}, constants), tmp_path))
+        assert [one.kind.code for one in network.nodes if isinstance(one.kind, Opaque)] == ["NG010"]
+        x = torch.from_numpy(weights(2, 4, 4, seed=3)).double()
+        np.testing.assert_allclose(network(x), torch.softmax(x + torch.from_numpy(mask).double(), -1))
+
+
+def test_squeeze_that_swallows_the_batch_axis(tmp_path):
+    nodes = [node("GlobalAveragePool", "x", "a"), node("Squeeze", "a")]
+    network = read_onnx(save(model(nodes, {"x": ("N", 1, 3, 4)}), tmp_path))
+    assert network.output_shape == ()
+    assert network(torch.ones(5, 1, 3, 4).double()).shape == (5,)
+
+
+def test_bfloat16_weights_are_exact(tmp_path):
+    tensor = helper.make_tensor("W", TensorProto.BFLOAT16, (6, 3), weights(6, 3).reshape(-1))
+    proto = model([node("Cast", "W", "V", to=TensorProto.FLOAT), node("MatMul", "x V")], ROWS)
+    proto.graph.initializer.append(tensor)
+    network = read_onnx(save(proto, tmp_path))
+    expected = torch.from_numpy(weights(6, 3)).bfloat16().double()
+    np.testing.assert_array_equal(affine_weight(network).T, expected)
+
+
+def test_read_takes_the_size_of_open_axes_from_the_example(tmp_path):
+    from netgain.network.read.read import read
+
+    path = save(model([node("GlobalAveragePool", "x")], {"x": ("N", 3, "H", "W")}), tmp_path)
+    assert read(path, torch.zeros(2, 3, 5, 4)).input_shape == (3, 5, 4)

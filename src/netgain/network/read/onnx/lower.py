@@ -22,7 +22,7 @@ from netgain.core.registry import Registry
 from netgain.linear.base import AbstractLinearMap
 from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Elementwise, Kind, Opaque, Source, Vector
-from netgain.network.read.build import Builder
+from netgain.network.read.onnx.build import Builder
 from netgain.network.read.onnx.load import FLOATS, Allowance, Model
 from netgain.network.read.onnx.patterns import Term
 

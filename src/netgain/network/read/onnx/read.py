@@ -11,8 +11,8 @@ import torch
 from netgain.core.errors import ModelError, NonFiniteWeightError, UsageError
 from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Concat, Network, Opaque, Source
-from netgain.network.read.build import Builder
 from netgain.network.read.onnx import ops
+from netgain.network.read.onnx.build import Builder
 from netgain.network.read.onnx.load import FLOATS, Allowance, Model, open_model, require_onnx, subgraphs
 from netgain.network.read.onnx.lower import Constant, Lowering, Operation, Signal, Value, real, sample
 from netgain.network.read.onnx.order import free_names, in_order
