@@ -18,15 +18,15 @@ def random_kernel(rows: int, columns: int, taps: tuple[int, ...], seed: int) -> 
 def trained_like_kernel(rows: int, columns: int, taps: tuple[int, ...], seed: int) -> Tensor:
     """Few channel mixtures with power-law weights, each times a smooth spatial atom, plus noise.
 
-    The spatial atom of mixture j is a Gaussian of random place and width, modulated by a wave of random direction for
-    every second j, as blobs and edges are in trained first layers; mixture j has weight j^-0.8.
+    The spatial atom of mixture j is a Gaussian of random place and width, two in three of them modulated by a wave of
+    random direction: the blobs and edges that trained layers show. Mixture j has weight j^-0.8.
     """
     generator = torch.Generator().manual_seed(seed)
     kernel = _NOISE * random_kernel(rows, columns, taps, seed + 1)
     for j in range(1, _ATOMS + 1):
         left = torch.randn(rows, generator=generator, dtype=torch.float64)
         right = torch.randn(columns, generator=generator, dtype=torch.float64)
-        atom = _atom(taps, generator, wave=j % 2 == 0)
+        atom = _atom(taps, generator, wave=j % 3 != 1)
         scale = j**-0.8 / (left.norm() * right.norm() * atom.norm())
         kernel += scale * torch.einsum("a,b,n->abn", left, right, atom.flatten()).reshape(kernel.shape)
     return kernel
@@ -37,8 +37,8 @@ def _atom(taps: tuple[int, ...], generator: torch.Generator, *, wave: bool) -> T
     axes = [torch.arange(k, dtype=torch.float64) - (k - 1) / 2 for k in taps]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     reach = max(taps) / 2
-    centre = 0.3 * reach * torch.randn(len(taps), generator=generator, dtype=torch.float64)
-    width = reach * (0.5 + torch.rand(1, generator=generator, dtype=torch.float64))
+    centre = 0.4 * reach * torch.randn(len(taps), generator=generator, dtype=torch.float64)
+    width = reach * (0.3 + 0.4 * torch.rand(1, generator=generator, dtype=torch.float64))
     blob = torch.exp(-((grid - centre).square().sum(-1)) / (2 * width**2))
     direction = torch.randn(len(taps), generator=generator, dtype=torch.float64)
     phase = 2 * math.pi * torch.rand(1, generator=generator, dtype=torch.float64)

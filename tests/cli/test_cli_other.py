@@ -11,6 +11,8 @@ import pytest
 from netgain.cli import progress
 from netgain.cli.main import COMMANDS
 from netgain.core.codes import CODES
+from netgain.report.json import dumps
+from tests.report.records import audit_record
 
 
 def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -128,6 +130,16 @@ def test_a_closed_pipe_is_no_error():
     os.close(write)
     assert ran.returncode == 141
     assert ran.stderr == ""
+
+
+def test_a_terminal_without_the_characters_gets_escapes(folder):
+    (folder / "a.json").write_text(dumps(audit_record(name="größe")))
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    ran = python("-m", "netgain", "compare", "a.json", "a.json", env=environment, cwd=folder)
+    assert ran.returncode == 0, ran.stderr
+    assert "gr\\xf6\\xdfe" in ran.stdout
+    ran = python("-m", "netgain", "compare", "a.json", "a.json", "--json", "-", env=environment, cwd=folder)
+    assert json.loads(ran.stdout)["before"]["model"]["origin"] == "größe.onnx"
 
 
 def test_plain_progress_starts_after_a_second_and_stays_sparse(monkeypatch, capsys):

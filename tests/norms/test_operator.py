@@ -107,3 +107,17 @@ def test_a_kind_without_a_rule_of_its_own_is_still_enclosed(norm):
 def test_unusable_rtol(rtol):
     with pytest.raises(UsageError, match="rtol"):
         operator_norm(Reshape((2,), (2,)), Norm.L2, rtol=rtol)
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("kernel", [1, 2])
+def test_stored_errors_of_convolutions_move_the_lower_side_too(kernel, norm):
+    """A pointwise kernel has a constant symbol, whose norm alone would not be a lower bound for the true kernel."""
+    weight = random(1, 5, kernel)
+    conv = Conv(weight, (5, 4), (3,), ((2, 0),), (1,), error=weight.abs() * 1e-3)
+    found = operator_norm(conv, norm)
+    for factor in (0.999, 1.001):
+        corner = Conv(weight * factor, (5, 4), (3,), ((2, 0),), (1,)).matrix()
+        exact = float(torch.linalg.matrix_norm(corner, ORDER[norm]))
+        assert found.lower.value <= exact * (1 + 1e-12)
+        assert exact * (1 - 1e-12) <= found.upper.value

@@ -24,6 +24,7 @@ HOSTILE = (
     "\u2028\u2029\x00\x1b[31m\u202egnp",
     "{{7*7}} ${x} ]]>",
     "ä" * 3000,
+    "lone \udc80 surrogate",
 )
 
 

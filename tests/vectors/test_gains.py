@@ -69,14 +69,14 @@ def test_layer_norm_l2_is_attained_at_constant_inputs(count):
 
 @pytest.mark.parametrize("count", [2, 3, 4, 8, 64])
 def test_layer_norm_linf_holds_and_is_nearly_attained(count):
-    """The worst row sum over all two-level shapes of y (own entry, `low` equal ones, the rest) is within 4 %."""
+    """The worst row sum over all two-level shapes of y (own entry, `low` equal ones, the rest) is within 0.1 %."""
     gain = LayerNorm((count,), 1, 1.0).gain(LINF)
     assert gain == LayerNorm((count,), 1, 1.0).gain(L1)
     best = 2 * (1 - 1 / count)
-    t = torch.linspace(0.0, 0.95, 39, dtype=torch.float64).reshape(-1, 1, 1)
-    level = torch.linspace(-3, 0.5, 71, dtype=torch.float64).reshape(1, -1, 1)
+    t = torch.linspace(0.0, 0.95, 96, dtype=torch.float64).reshape(-1, 1, 1)
+    level = torch.linspace(-3, 0.5, 141, dtype=torch.float64).reshape(1, -1, 1)
     for low in range(1, count):
-        y = torch.zeros(1, 71, count, dtype=torch.float64)
+        y = torch.zeros(1, 141, count, dtype=torch.float64)
         y[..., 0] = 1.0
         y[..., 1 : 1 + low] = level
         y = y - y.mean(-1, keepdim=True)
@@ -85,7 +85,7 @@ def test_layer_norm_linf_holds_and_is_nearly_attained(count):
         row[..., 0] += 1
         best = max(best, float((row.abs().sum(-1, keepdim=True) * (1 - t).sqrt()).max()))
     assert best <= gain
-    assert gain <= best * 1.04
+    assert gain <= best * 1.001
 
 
 def test_layer_norm_linf_beats_the_simple_bound():

@@ -1,5 +1,7 @@
 """Continuous piecewise linear activations: their slopes are constants between kinks."""
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -9,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netgain.activations.base import Activation
-from netgain.activations.curve import Function, Number, Pieces, assemble, turn
+from netgain.activations.curve import Function, Number, Pieces, assemble, level, turn, unrounded
 from netgain.activations.table import ACTIVATIONS, Parameter, describe, exact, like, ordered
 from netgain.core.errors import UsageError
 from netgain.core.interval import Interval
@@ -39,27 +41,18 @@ def broken_line(
         slopes: one more than kinks.
         ends: limits at -inf and inf.
     """
-    steps = [turn(-math.inf, slopes[0]), turn(math.inf, slopes[-1])]
-    steps += [turn(at, left, right) for (at, _), left, right in zip(knots, slopes, slopes[1:], strict=False)]
-    pieces = [turn(0.0, slope) for slope in slopes]
-
-    def slope_at(x: Interval) -> Interval:
-        slope = Interval(pieces[0].low.to(x.lo.device), pieces[0].high.to(x.lo.device))
-        for (at, _), piece in zip(knots, pieces[1:], strict=True):
-            right = Interval(piece.low.to(x.lo.device), piece.high.to(x.lo.device))
-            slope = right.where(x.lo >= torch.as_tensor(at, device=x.lo.device), slope)
-        # Without kinks the slope has the parameter's shape; give it the argument's.
-        return slope.where(torch.ones_like(x.lo, dtype=torch.bool), slope)
-
-    return assemble(
+    places: list[Number] = [-math.inf, *(at for at, _ in knots), math.inf]
+    levels = tuple(level(*ends, slope) for ends, slope in zip(itertools.pairwise(places), slopes, strict=True))
+    line = assemble(
         name,
         value,
         function,
-        slope=Pieces(slope_at, tuple(steps)),
+        slope=Pieces(None, levels),
         turns=(turn(-math.inf, ends[0]), turn(math.inf, ends[1]), *(turn(at, height) for at, height in knots)),
-        positively_homogeneous=all(_is_zero(at) and _is_zero(height) for at, height in knots),
         source="calculus: the slope of a chord is a mean of the slopes of the pieces it crosses",
     )
+    homogeneous = all(_is_zero(at) and _is_zero(height) for at, height in knots)
+    return dataclasses.replace(line, positively_homogeneous=homogeneous)
 
 
 def _is_zero(x: Number) -> bool:
@@ -70,21 +63,22 @@ def _is_zero(x: Number) -> bool:
 @ACTIVATIONS.register("identity")
 def identity() -> Activation:
     """x."""
-    return broken_line("identity", lambda x: x, lambda x: x, (), (1.0,))
+    return unrounded(broken_line("identity", lambda x: x, lambda x: x, (), (1.0,)))
 
 
 @ACTIVATIONS.register("relu")
 def relu() -> Activation:
     """max(x, 0)."""
-    return broken_line(
-        "relu", torch.relu, lambda x: x.clamp(0.0, math.inf), ((0.0, 0.0),), (0.0, 1.0), ends=(0.0, math.inf)
-    )
+    kinks, slopes = ((0.0, 0.0),), (0.0, 1.0)
+    line = broken_line("relu", torch.relu, lambda x: x.clamp(0.0, math.inf), kinks, slopes, ends=(0.0, math.inf))
+    return unrounded(line)
 
 
 @ACTIVATIONS.register("abs")
 def magnitude() -> Activation:
     """|x|."""
-    return broken_line("abs", torch.abs, Interval.abs, ((0.0, 0.0),), (-1.0, 1.0), ends=(math.inf, math.inf))
+    kinks, slopes = ((0.0, 0.0),), (-1.0, 1.0)
+    return unrounded(broken_line("abs", torch.abs, Interval.abs, kinks, slopes, ends=(math.inf, math.inf)))
 
 
 @ACTIVATIONS.register("prelu")
@@ -160,7 +154,7 @@ def _clamp(kind: str, low: Tensor, high: Tensor) -> Activation:
         del knots[1], slopes[2]
     if bool((low == -math.inf).all()):
         del knots[0], slopes[0]
-    return broken_line(name, value, function, knots, slopes, ends=(low, high))
+    return unrounded(broken_line(name, value, function, knots, slopes, ends=(low, high)))
 
 
 @ACTIVATIONS.register("hardsigmoid")

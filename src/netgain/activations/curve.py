@@ -32,6 +32,14 @@ class Turn:
     low: Tensor
     high: Tensor
 
+    def touches(self, lo: Tensor, hi: Tensor) -> Tensor:
+        """Whether [lo, hi] meets [left, right]; comparisons with an infinite side are left out."""
+        if bool((self.left == -math.inf).all()):
+            return self.right >= lo
+        if bool((self.right == math.inf).all()):
+            return self.left <= hi
+        return (self.left <= hi) & (self.right >= lo)
+
 
 def turn(at: Number, *values: Number) -> Turn:
     """The turn at `at` with the hull of `values`.
@@ -53,6 +61,12 @@ def outside(left: float, right: float) -> Turn:
     return Turn(*(torch.tensor(end, dtype=torch.float64) for end in ends))
 
 
+def level(left: Number, right: Number, value: Number) -> Turn:
+    """A whole interval on which the curve is constant."""
+    start, end, height = _enclose(left), _enclose(right), _enclose(value)
+    return Turn(start.lo, end.hi, height.lo, height.hi)
+
+
 @dataclasses.dataclass(frozen=True)
 class Pieces:
     """A curve that is monotone between neighbouring turns, so that its range over [lo, hi] is a finite hull.
@@ -62,11 +76,11 @@ class Pieces:
     is cut to the hull of all turns, which is the range over the whole line: that needs turns at -inf and inf.
 
     Attributes:
-        at: the curve at finite points between turns, outward rounded.
+        at: the curve at finite points between turns, outward rounded; None where the turns cover the line.
         turns: all turns, those at -inf and inf with the limits there.
     """
 
-    at: Function
+    at: Function | None
     turns: tuple[Turn, ...]
 
     def __call__(self, lo: Tensor, hi: Tensor) -> Range:
@@ -76,27 +90,38 @@ class Pieces:
             UsageError: if lo > hi somewhere.
         """
         lo, hi = check_ends(lo, hi)
-        first, last = self._end(lo), self._end(hi)
-        low, high = torch.minimum(first.lo, last.lo), torch.maximum(first.hi, last.hi)
-        least, most = low.new_tensor(math.inf), low.new_tensor(-math.inf)
-        for place in self.turns:
-            left, right = place.left.to(low.device), place.right.to(low.device)
-            bottom, top = place.low.to(low.device), place.high.to(low.device)
-            inside = (left <= hi) & (right >= lo)
-            low = torch.where(inside, torch.minimum(low, bottom), low)
-            high = torch.where(inside, torch.maximum(high, top), high)
-            least, most = torch.minimum(least, bottom), torch.maximum(most, top)
-        # Where the evaluation at an end overflowed to NaN, the range over the whole line is still right.
-        low = torch.where(low.isnan(), least, torch.maximum(low, least))
-        high = torch.where(high.isnan(), most, torch.minimum(high, most))
-        return without_nan(lo, hi, low, high)
+        finite = bool(torch.isfinite(lo).all()) and bool(torch.isfinite(hi).all())
+        turns = [Turn(*(end.to(lo.device) for end in (t.left, t.right, t.low, t.high))) for t in self.turns]
+        low, high = self._ends(lo, hi, finite)
+        least, most = turns[0].low, turns[0].high
+        for place in turns:
+            least, most = torch.minimum(least, place.low), torch.maximum(most, place.high)
+            if finite and bool((place.left.abs() == math.inf).all() & (place.left == place.right).all()):
+                continue  # a limit that no finite interval touches
+            inside = place.touches(lo, hi)
+            low = torch.minimum(low, torch.where(inside, place.low, math.inf))
+            high = torch.maximum(high, torch.where(inside, place.high, -math.inf))
+        if self.at is not None:
+            # Where the evaluation at an end overflowed to NaN, the range over the whole line is still right.
+            low = torch.where(low.isnan(), least, torch.maximum(low, least))
+            high = torch.where(high.isnan(), most, torch.minimum(high, most))
+        return (low, high) if finite else without_nan(lo, hi, low, high)
 
-    def _end(self, x: Tensor) -> Interval:
-        """The curve at an end; the empty interval at infinite ends, where the turns have the limit."""
-        finite = torch.isfinite(x)
-        point = torch.where(finite, x, 0.0)
-        value = self.at(Interval(point, point))
-        return Interval(torch.where(finite, value.lo, math.inf), torch.where(finite, value.hi, -math.inf))
+    def _ends(self, lo: Tensor, hi: Tensor, finite: bool) -> Range:
+        """The hull of the curve at both ends; nothing from infinite ends, where the turns have the limit."""
+        if self.at is None:
+            return lo.new_tensor(math.inf), lo.new_tensor(-math.inf)
+        if finite:
+            first, last = self.at(Interval(lo, lo)), self.at(Interval(hi, hi))
+            return torch.minimum(first.lo, last.lo), torch.maximum(first.hi, last.hi)
+        low, high = lo.new_tensor(math.inf), lo.new_tensor(-math.inf)
+        for end in (lo, hi):
+            known = torch.isfinite(end)
+            point = torch.where(known, end, 0.0)
+            value = self.at(Interval(point, point))
+            low = torch.minimum(low, torch.where(known, value.lo, math.inf))
+            high = torch.maximum(high, torch.where(known, value.hi, -math.inf))
+        return low, high
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,29 +177,23 @@ def check_ends(lo: Tensor, hi: Tensor) -> Range:
     return lo, hi
 
 
-def assemble(  # noqa: PLR0913 - one argument a fact
+def assemble(
     name: str,
     value: Callable[[Tensor], Tensor],
     function: Function,
     *,
     slope: Callable[[Tensor, Tensor], Range],
-    turns: tuple[Turn, ...] = (),
-    values: Callable[[Tensor, Tensor], Range] | None = None,
-    positively_homogeneous: bool = False,
-    continuous: bool = True,
+    turns: tuple[Turn, ...] | Wave,
     source: str = "calculus",
 ) -> Activation:
-    """An activation whose evaluation error is measured against an enclosure of the real function.
+    """A continuous activation whose evaluation error is measured against an enclosure of the real function.
 
     Args:
         name: with the parameters that matter.
         value: the function in ordinary arithmetic, as torch computes it.
         function: the same as a mapping of points to enclosures.
         slope: range of its slope.
-        turns: turns of the function itself, limits at infinity included (unless `values` is given).
-        values: range of the function, where it has no finitely many turns.
-        positively_homogeneous: f(t x) = t f(x) for t >= 0.
-        continuous: it has no jump.
+        turns: turns of the function itself, limits at infinity included; or its range, if it is a wave.
         source: where the facts come from.
     """
 
@@ -188,11 +207,18 @@ def assemble(  # noqa: PLR0913 - one argument a fact
         value=value,
         value_error=value_error,
         slope_range=slope,
-        value_range=values if values is not None else Pieces(function, turns),
-        positively_homogeneous=positively_homogeneous,
-        continuous=continuous,
+        value_range=turns if isinstance(turns, Wave) else Pieces(function, turns),
         source=source,
     )
+
+
+def unrounded(activation: Activation) -> Activation:
+    """The activation, for a `value` that only selects or compares: no evaluation error, but unknown at NaN."""
+
+    def value_error(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return torch.zeros_like(x, dtype=torch.float64).masked_fill(x.isnan(), math.inf)
+
+    return dataclasses.replace(activation, value_error=value_error)
 
 
 def _enclose(number: Number) -> Interval:

@@ -1,5 +1,6 @@
 """Powers of x: square, square root, reciprocal and the general real exponent."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -46,15 +47,14 @@ def reciprocal() -> Activation:
 
 def _power(name: str, p: float, value: Callable[[Tensor], Tensor]) -> Activation:
     """x^p. On each side of 0, x^p and its slope are monotone, so 0 and infinity are the only turns."""
-    return assemble(
+    facts = assemble(
         name,
         value,
         lambda x: _monomial(x, 1.0, p),
         slope=Pieces(lambda x: _slope(x, p), _turns(p, p - 1, whole=p.is_integer())),
         turns=_turns(1.0, p, whole=p.is_integer()),
-        positively_homogeneous=p == 1.0,
-        source="calculus",
     )
+    return dataclasses.replace(facts, positively_homogeneous=p == 1.0)
 
 
 def _slope(x: Interval, p: float) -> Interval:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from netgain.activations.base import Activation, Range
-from netgain.activations.curve import Pieces, assemble, check_ends, turn, without_nan
+from netgain.activations.curve import Pieces, assemble, check_ends, turn, unrounded, without_nan
 from netgain.activations.table import ACTIVATIONS, Parameter, describe, exact, like
 from netgain.core.interval import Interval
 
@@ -51,40 +51,40 @@ def _one(x: Interval) -> Interval:
 @ACTIVATIONS.register("sign")
 def sign() -> Activation:
     """-1, 0 or 1."""
-    return assemble(
+    steps = assemble(
         "sign",
         torch.sign,
         lambda x: Interval(torch.sign(x.lo), torch.sign(x.hi)),
         slope=Pieces(_flat, (turn(-math.inf, 0.0), turn(0.0, 0.0, math.inf), turn(math.inf, 0.0))),
         turns=(turn(-math.inf, -1.0), turn(0.0, -1.0, 1.0), turn(math.inf, 1.0)),
-        continuous=False,
     )
+    return dataclasses.replace(unrounded(steps), continuous=False)
 
 
 @ACTIVATIONS.register("floor")
 def floor() -> Activation:
     """The largest integer not above x."""
-    return assemble(
+    steps = assemble(
         "floor",
         torch.floor,
         lambda x: Interval(torch.floor(x.lo), torch.floor(x.hi)),
         slope=Stairs(halves=False),
         turns=(turn(-math.inf, -math.inf), turn(math.inf, math.inf)),
-        continuous=False,
     )
+    return dataclasses.replace(unrounded(steps), continuous=False)
 
 
 @ACTIVATIONS.register("round")
 def nearest() -> Activation:
     """The nearest integer, the even one of two."""
-    return assemble(
+    steps = assemble(
         "round",
         torch.round,
         lambda x: Interval(torch.round(x.lo), torch.round(x.hi)),
         slope=Stairs(halves=True),
         turns=(turn(-math.inf, -math.inf), turn(math.inf, math.inf)),
-        continuous=False,
     )
+    return dataclasses.replace(unrounded(steps), continuous=False)
 
 
 @ACTIVATIONS.register("hardshrink")
@@ -99,7 +99,7 @@ def hardshrink(lambd: Parameter = 0.5) -> Activation:
     def value(x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
         return torch.where(inside(x), 0.0, x)
 
-    return assemble(
+    steps = assemble(
         f"hardshrink({describe(lambd)})",
         value,
         lambda x: _flat(x).where(inside(x.lo), x),
@@ -118,8 +118,8 @@ def hardshrink(lambd: Parameter = 0.5) -> Activation:
             turn(width, 0.0, width),
             turn(math.inf, math.inf),
         ),
-        continuous=not bool((width > 0).any()),
     )
+    return dataclasses.replace(unrounded(steps), continuous=not bool((width > 0).any()))
 
 
 @ACTIVATIONS.register("threshold")
@@ -137,7 +137,7 @@ def threshold(threshold: Parameter, value: Parameter) -> Activation:
     def function(x: Interval) -> Interval:
         return Interval.exactly(below.to(x.lo.device)).where(outside(x.lo), x)
 
-    return assemble(
+    steps = assemble(
         f"threshold({describe(place)}, {describe(below)})",
         evaluate,
         function,
@@ -146,6 +146,9 @@ def threshold(threshold: Parameter, value: Parameter) -> Activation:
             (turn(-math.inf, 0.0), turn(place, 0.0, 1.0, jump), turn(math.inf, 1.0)),
         ),
         turns=(turn(-math.inf, below), turn(place, below, place), turn(math.inf, math.inf)),
+    )
+    return dataclasses.replace(
+        unrounded(steps),
         positively_homogeneous=bool(((place == 0) & (below == 0)).all()),
         continuous=bool((place == below).all()),
     )

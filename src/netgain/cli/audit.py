@@ -42,6 +42,6 @@ def command(
     from netgain.cli.work import audit
 
     output.check_writable(outputs)
-    record = audit(model, checks, reading, computing, gates, outputs)
+    record, table = audit(model, checks, reading, computing, gates, outputs)
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]
-    output.deliver(record, outputs, results)
+    output.deliver(record, outputs, results, table)

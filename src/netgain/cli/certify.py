@@ -40,6 +40,6 @@ def command(
     from netgain.cli.work import audit
 
     output.check_writable(outputs)
-    record = audit(model, dataclasses.replace(checks, command="certify"), reading, computing, gates, outputs)
+    record, table = audit(model, dataclasses.replace(checks, command="certify"), reading, computing, gates, outputs)
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]
-    output.deliver(record, outputs, results)
+    output.deliver(record, outputs, results, table)

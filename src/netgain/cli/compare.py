@@ -47,12 +47,14 @@ def command(
         for name in (before, after)
     )
     comparison = compare(first, second)
+    document = json.document(comparison.to_dict())
+    page = render_comparison(comparison, output.command_line()) if outputs.report else ""
     if outputs.json == "-":
-        sys.stdout.write(json.document(comparison.to_dict()))
+        sys.stdout.write(document)
     else:
         print_comparison(comparison, output.console())
-        if outputs.json:
-            write.write_text(outputs.json, json.document(comparison.to_dict()))
+    if outputs.json and outputs.json != "-":
+        write.write_text(outputs.json, document)
     if outputs.report:
-        write.write_text(outputs.report, render_comparison(comparison, output.command_line()))
+        write.write_text(outputs.report, page)
     output.tell(outputs)

@@ -5,6 +5,7 @@ checked, 130 interrupted, 141 the reader of standard output went away.
 """
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -74,7 +75,10 @@ def group() -> None:
 
 
 def main() -> NoReturn:
-    """The console entry point: runs `sys.argv` and exits."""
+    """The console entry point: runs `sys.argv` and exits. Characters that a terminal lacks print as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -92,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         code = group.main(list(arguments), prog_name="netgain", standalone_mode=False, obj=session)
         return code if isinstance(code, int) else 0
     except click.exceptions.Abort:
-        _say("\nInterrupted; nothing was written.")
+        _say("Interrupted; no file was left half-written.")
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
@@ -128,8 +132,8 @@ def _internal(error: Exception, session: Session) -> int:
     text = " ".join(str(error).split())
     text = text if len(text) <= 400 else f"{text[:400]} ..."
     _say(
-        f"netgain: internal error at {where} (netgain {__version__}): {type(error).__name__}: {text}. Nothing was "
-        "proved and nothing was written. This is a defect; please report it with the command line and the output "
+        f"netgain: internal error at {where} (netgain {__version__}): {type(error).__name__}: {text}. No file "
+        "was left half-written. This is a defect; please report it with the command line and the output "
         "of the same command with --debug."
     )
     return INTERNAL

@@ -16,6 +16,8 @@ from netgain.core.record import Record
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from netgain.report.write import Table
+
 GATE_FAILED = 1
 _PIPE_WIDTH = 100
 
@@ -47,7 +49,7 @@ def gain_gate(record: Record, limit: float | None) -> list[Gate]:
         return []
     upper = record.gain.upper if record.gain is not None else None
     sign = "<=" if upper is not None and upper <= limit else ">"
-    text = f"proved gain {figures.upper(upper)} {sign} {figures.nearest(limit, 8)} ({record.norm}, --max-gain)"
+    text = f"proved gain {figures.upper(upper, 8)} {sign} {figures.nearest(limit, 8)} ({record.norm}, --max-gain)"
     return [Gate(text, sign == "<=")]
 
 
@@ -65,26 +67,31 @@ def certified_gates(record: Record, floors: Sequence[tuple[float, float]]) -> li
     return gates
 
 
-def deliver(record: Record, outputs: Outputs, gates: Sequence[Gate] = ()) -> None:
+def deliver(record: Record, outputs: Outputs, gates: Sequence[Gate] = (), table: "Table | None" = None) -> None:
     """Print the record, write its files, and leave with the gates' exit code.
 
-    Every file is written whole, and none before the record is complete.
+    Everything is rendered before anything is written, and every file is written whole.
 
     Args:
         record: what the command found.
         outputs: where to.
         gates: requirements; a failed one exits with 1 after everything is written.
+        table: of all samples, for `--csv`.
     """
     from netgain.report import html, json, terminal, write
 
+    document = json.dumps(record)
+    page = html.render(record, command_line()) if outputs.report else ""
     if outputs.json == "-":
-        sys.stdout.write(json.dumps(record))
+        sys.stdout.write(document)
     else:
         terminal.render(record, console())
-        if outputs.json:
-            write.write_text(outputs.json, json.dumps(record))
+    if outputs.json and outputs.json != "-":
+        write.write_text(outputs.json, document)
     if outputs.report:
-        write.write_text(outputs.report, html.render(record, command_line()))
+        write.write_text(outputs.report, page)
+    if outputs.csv and table is not None:
+        write.write_rows(outputs.csv, *table)
     tell(outputs, gates)
 
 

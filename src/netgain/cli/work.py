@@ -26,7 +26,7 @@ from netgain.data.dataset import Dataset, load
 from netgain.network import describe
 from netgain.network.graph import Affine, Bilinear, Elementwise, Network, Node, Opaque, Vector
 from netgain.network.read.read import read
-from netgain.report.write import write_rows
+from netgain.report.write import Row, Table
 
 
 def audit(
@@ -36,8 +36,8 @@ def audit(
     computing: Computing,
     gates: Gates,
     outputs: Outputs,
-) -> Record:
-    """Audit a model, with data if there are any, and write the CSV table if wanted.
+) -> tuple[Record, Table | None]:
+    """Audit a model, with data if there are any.
 
     Args:
         model: file or factory.
@@ -45,10 +45,10 @@ def audit(
         reading: how to read the model.
         computing: norm, time, seed.
         gates: their epsilons are certified too.
-        outputs: only `csv` is used here: it needs every sample, which a record does not keep.
+        outputs: with `csv`, the table of all samples is made, which a record does not keep.
 
     Returns:
-        The record.
+        The record, and the table if it is wanted.
 
     Raises:
         UsageError: if options contradict each other.
@@ -71,14 +71,13 @@ def audit(
             options=_options(checks, reading, computing, gates),
             progress=progress,
         )
-    if outputs.csv and found.certification is not None:
-        _write_samples(outputs.csv, found.certification)
-    return found.record
+    wanted = found.certification if outputs.csv else None
+    return found.record, None if wanted is None else _samples(wanted)
 
 
 def compared(model: str, checks: Checks, reading: Reading, computing: Computing) -> Record:
     """Audit one side of a comparison."""
-    return audit(model, checks, reading, computing, Gates(max_gain=None), Outputs(report=None, json=None))
+    return audit(model, checks, reading, computing, Gates(max_gain=None), Outputs(report=None, json=None))[0]
 
 
 def bound(model: str, reading: Reading, computing: Computing) -> Record:
@@ -209,8 +208,8 @@ def _reason(node: Node) -> str:
     return node.kind.reason if isinstance(node.kind, Opaque) else f"{describe.operation(node)} at {node.name}"
 
 
-def _write_samples(path: str, found: Certification) -> None:
-    """One row a sample; radii are proved, in raw input units, 0 for decisions that are not proved."""
+def _samples(found: Certification) -> Table:
+    """Header and rows, one row a sample; radii are proved, in raw input units, 0 for decisions that are not proved."""
     survived: dict[float, dict[int, bool]] = {
         part.epsilon: dict(zip(part.indices.tolist(), part.survived.tolist(), strict=True)) for part in found.attacked
     }
@@ -226,10 +225,10 @@ def _write_samples(path: str, found: Certification) -> None:
         found.undecided.tolist(),
         strict=True,
     )
-    rows: list[list[str | int | float | None]] = []
+    rows: list[Row] = []
     for index, (label, predicted, margin, radius, undecided) in enumerate(columns):
-        row: list[str | int | float | None] = [index, label, predicted, int(label == predicted), margin, radius]
+        row: Row = [index, label, predicted, int(label == predicted), margin, radius]
         row += [int(undecided), *(int(column[index]) for column in certified)]
         row += [None if index not in part else int(part[index]) for part in survived.values()]
         rows.append(row)
-    write_rows(path, header, rows)
+    return header, rows

@@ -218,5 +218,12 @@ CODES: dict[str, Code] = {
             "The model could be read but not run for comparison, so only the reading rules vouch for the graph.",
             "Install onnxruntime, which runs more operations than the onnx package's reference implementation.",
         ),
+        Code(
+            "NG112",
+            "an open axis was read at size 1",
+            "The file leaves an axis open that is not a batch shared by all its inputs (a sequence length). The graph "
+            "and every number about it hold for size 1.",
+            "Pass the shape (or an example input) of the size you mean.",
+        ),
     )
 }

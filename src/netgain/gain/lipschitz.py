@@ -83,7 +83,7 @@ def analyse(
     Raises:
         UsageError: if `network` is not a Network, `norm` not one of the three, or `seconds` not positive.
     """
-    measure = _checked(network, norm, seconds)
+    measure = checked(network, norm, seconds)
     check_arithmetic()
     began = time.monotonic()
     network = fold(network)
@@ -133,8 +133,13 @@ def lipschitz(
     return analyse(network, norm, seconds=seconds, seed=seed, progress=progress).enclosure
 
 
-def _checked(network: object, norm: Norm | str, seconds: float | None) -> Norm:
+def checked(network: object, norm: Norm | str, seconds: float | None) -> Norm:
     """The norm, once the arguments are found usable.
+
+    Args:
+        network: what the caller passed.
+        norm: the norm or its name.
+        seconds: the time limit.
 
     Raises:
         UsageError: if one is not.

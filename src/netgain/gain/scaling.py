@@ -20,7 +20,7 @@ from netgain.linear.reshape import Reshape
 from netgain.linear.separable import Separable
 
 Shape = tuple[int, ...]
-Partition = Int64[Tensor, "*shape"]
+Partition = Int64[Tensor, "..."]
 
 
 def finest(shape: Shape) -> Partition:
@@ -177,7 +177,7 @@ def _rescaled_convolution(conv: Conv | ConvTransposed, columns: Tensor, rows: Te
 def _scaled(weight: Tensor, error: Tensor | None, under: Tensor, over: Tensor) -> tuple[Tensor, Tensor]:
     """weight * over / under with an entrywise error; 2^-1000 covers underflow of both steps for ratios below 2^70."""
     scaled = weight * over / under
-    rounding = 4.0 * UNIT_ROUNDOFF * scaled.abs() + 2.0**-1000 * (weight != 0)
+    rounding = 4.0 * UNIT_ROUNDOFF * scaled.abs() + 2.0**-1000 * (weight != 0).to(weight)
     if error is not None:
         rounding = rounding + tensor_up(tensor_up(error * over) / under) * (1.0 + 4.0 * UNIT_ROUNDOFF)
     return scaled, tensor_up(rounding)

@@ -28,9 +28,9 @@ def dumps(record: Record, *, indent: int | None = 2) -> str:
     return document(record.to_dict(), indent=indent)
 
 
-def document(content: dict[str, Any], *, indent: int | None = 2) -> str:
+def document(content: dict[str, Any], *, indent: int | None = 2, ascii_only: bool = True) -> str:
     """Any schema document as strict JSON text: non-finite numbers as null, a newline at the end."""
-    return json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_finite(content), indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n"
 
 
 def error_document(error: NetgainError) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The frame of every HTML page: one self-contained file, style inside, no scripts, no addresses."""
 
 import importlib.resources
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,23 +43,23 @@ def page(title: str, body: str, content: dict[str, Any]) -> str:
 def _data(content: dict[str, Any], room: int) -> str:
     """The document in a script element that browsers do not run; the longest tables are left out where it must fit."""
     kept, left = dict(content), list[str]()
-    text = _script(document(kept, indent=None))
+    text = _script(document(kept, indent=None, ascii_only=False))
     for key in ("layers", "layer_changes", "per_class", "before", "after", "findings"):
         if len(text.encode("utf-8", "replace")) <= room:
             break
         if kept.pop(key, None) is not None:
             left.append(key)
             said = {"left_out": f"{', '.join(left)}: too long for this page; --json writes the whole document"}
-            text = _script(document(kept | said, indent=None))
+            text = _script(document(kept | said, indent=None, ascii_only=False))
     return text
 
 
 def _script(text: str) -> str:
-    """JSON as script data: `<`, `>`, `&` and line separators as JSON escapes."""
-    for character in ("<", ">", "&", "\u2028", "\u2029"):
+    """JSON as script data: `<`, `>` and `&` as JSON escapes, so that nothing inside can end the element."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    clean = json.dumps(json.loads(text)) if any("\ud800" <= c <= "\udfff" for c in text) else text.strip()
-    return f'<script type="application/json" id="netgain">{clean}</script>'
+    return f'<script type="application/json" id="netgain">{text.strip()}</script>'
 
 
 def section(title: str, *parts: str, note: str = "") -> str:

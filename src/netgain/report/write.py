@@ -10,6 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from netgain.core.errors import UsageError
 
+Row = list[str | int | float | None]
+Table = tuple[list[str], list[Row]]
+"""A header and rows of its length."""
+
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> pathlib.Path:
     """Write a file so that a reader sees the old content or the new, never a part.

@@ -42,7 +42,8 @@ def read(
         model: an nn.Module, "model.onnx", "model.pt2", or "package.module:factory". The module itself is not touched:
             an eval-mode copy is read.
         example: one batch (first axis: the batch), a tuple of batches for several inputs, or the shape of one sample
-            as integers. Without one, the model's attribute `example_input` or `input_shape`. Files carry their own.
+            as integers. Without one, the model's attribute `example_input` or `input_shape`. Files carry their own, but
+            an ONNX file that leaves axes open (height and width) takes their size from here.
         weights: .safetensors, or a torch state dict, for a module or factory.
         preprocess: (mean, std) applied before the model, or the text "mean,std": the network then takes raw inputs.
         output: which output, by position or name; by default all, flattened and joined.
@@ -75,7 +76,7 @@ def _read(model: Model, example: Example | None, weights: Any, output: int | str
         if weights is not None:
             raise UsageError(f"{text} carries its own weights; --weights is for package.module:factory")
         _require_file(text)
-        return _read_onnx(text, output) if suffix == ".onnx" else _read_program(text, output)
+        return _read_onnx(text, example, output) if suffix == ".onnx" else _read_program(text, output)
     if ":" in text and "/" not in text and "\\" not in text:
         return _read_module(build(text), example, weights, output, (text, allow_pickle))
     _require_file(text)
@@ -95,13 +96,24 @@ def _require_file(path: str) -> None:
         raise ModelError(f"{path} does not exist or is not a file")
 
 
-def _read_onnx(path: str, output: int | str | None) -> Network:
-    """An ONNX file; its reader's dependencies are optional."""
+def _read_onnx(path: str, example: Example | None, output: int | str | None) -> Network:
+    """An ONNX file; its reader's dependencies are optional. The example gives the size of open axes."""
     try:
         from netgain.network.read.onnx import read_onnx
     except ImportError as error:
         raise ModelError(f"reading {path} needs the ONNX extra: pip install 'netgain[onnx]' ({error})") from error
-    return read_onnx(path, output=output)
+    return read_onnx(path, output=output, shape=_sample_shape(example))
+
+
+def _sample_shape(example: Example | None) -> tuple[int, ...] | None:
+    """Shape of one sample of a single-input example; None where there is none to tell."""
+    if isinstance(example, Tensor):
+        return tuple(example.shape[1:])
+    parts = tuple(example or ())
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    if tensors:
+        return tuple(tensors[0].shape[1:]) if len(tensors) == 1 else None
+    return tuple(size for size in parts if isinstance(size, int)) or None
 
 
 def _read_module(

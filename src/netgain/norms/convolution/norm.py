@@ -32,8 +32,10 @@ from netgain.norms.sums import vector_lower
 
 # An operator is written out as a matrix if m n^2 operations are below the first number, and where the Fourier methods
 # leave a gap above `_GAP` below the second.
-_CHEAP, _DEAR = 1.5e10, 3e10
+_CHEAP, _DEAR = 1.5e10, 7e10
 _GAP = 2e-3
+# Operations of a matrix proof a second, to keep to a time limit.
+_SPEED = 1e10
 _MATRIX_RTOL = 1e-6
 # The Fourier methods do not try to get closer than this to the symbol's maximum.
 _FINEST = 1e-4
@@ -44,7 +46,7 @@ _GRIDS = 3
 # Grids with at most so many points (half of them for mirror symmetry) are decided point by point.
 _POINTS = 300
 # Operations that one cover may take, and the least and the most cells a group.
-_EFFORT, _FEWEST, _MOST = 3e11, 150, 4_000
+_EFFORT, _FEWEST, _MOST = 3e11, 150.0, 4_000.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +113,8 @@ def conv_norm(conv: Conv | ConvTransposed, *, rtol: float = 1e-3, seconds: float
     result = operator_enclosure(
         lower, best.value, Norm.L2, lower_method="Rayleigh quotient of a Lanczos vector", upper_method=best.method
     )
-    if result.ratio > 1.0 + max(rtol, _GAP) and matrix_work(conv) <= _DEAR and time.monotonic() < deadline:
+    affordable = min(_DEAR, _SPEED * (deadline - time.monotonic()))
+    if result.ratio > 1.0 + max(rtol, _GAP) and matrix_work(conv) <= affordable:
         other = matrix_norm(conv, rtol)
         return Enclosure(tightest(result.lower, other.lower), tightest(result.upper, other.upper))
     return result
@@ -148,7 +151,7 @@ class _Search:
             return lower
         parts = [spectral_norm(block[:, :, 0], rtol=_MATRIX_RTOL) for block in self.symbol.kernel]
         self._improve(up(max(part.upper.value for part in parts) + UNDERFLOW), "constant symbol, shifted Cholesky")
-        if all(axis.whole for axis in axes_of(self.conv)):
+        if self.conv.error is None and all(axis.whole for axis in axes_of(self.conv)):
             return max(0.0, down(max(part.lower.value for part in parts) - UNDERFLOW))
         return self._lower(None)
 

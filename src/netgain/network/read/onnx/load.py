@@ -1,6 +1,7 @@
 """Opening an ONNX file: sizes, paths and structure are checked before anything is allocated or followed."""
 
 import dataclasses
+import importlib
 import math
 import os
 import stat
@@ -115,7 +116,7 @@ def require_onnx() -> None:
         ModelError: if it is not installed.
     """
     try:
-        import onnx  # noqa: F401
+        importlib.import_module("onnx")
     except ImportError as error:
         raise ModelError("reading ONNX files needs the package onnx: pip install netgain[onnx]") from error
 

@@ -22,7 +22,7 @@ from netgain.core.registry import Registry
 from netgain.linear.base import AbstractLinearMap
 from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Elementwise, Kind, Opaque, Source, Vector
-from netgain.network.read.build import Builder
+from netgain.network.read.onnx.build import Builder
 from netgain.network.read.onnx.load import FLOATS, Allowance, Model
 from netgain.network.read.onnx.patterns import Term
 
@@ -118,11 +118,11 @@ class Operation:
         """An input that must be computed.
 
         Raises:
-            ModelError: if it is a constant or left out.
+            DynamicOperandError: if it is a constant (then another operand is computed).
         """
         value = self.need(index)
         if not isinstance(value, Signal):
-            raise ModelError(f"{self.source} has a constant as its input {index}, where a computed tensor is expected")
+            raise DynamicOperandError(f"its input {index} is a constant, and others are computed")
         return value
 
     def array(self, index: int) -> np.ndarray | None:

@@ -18,11 +18,13 @@ class Input:
         port: what the file declares.
         shape: its shape at a batch of one.
         batch_axes: axes that grow with the batch; empty where the file fixes the size.
+        guessed: axes that the file leaves open and that were taken as 1 without being a batch.
     """
 
     port: Port
     shape: Shape
     batch_axes: tuple[int, ...]
+    guessed: tuple[int, ...] = ()
 
     def at(self, batch: int) -> Shape:
         """Its shape at a larger batch."""
@@ -69,7 +71,10 @@ def settle_inputs(model: Model, shape: Shape | Mapping[str, Shape] | None) -> tu
     # A batch can only grow where every input has one.
     if all(one.batch_axes for one in inputs):
         return inputs
-    return tuple(dataclasses.replace(one, batch_axes=()) for one in inputs)
+    guessed = tuple(() if one.port.name in given else one.batch_axes for one in inputs)
+    return tuple(
+        dataclasses.replace(one, batch_axes=(), guessed=axes) for one, axes in zip(inputs, guessed, strict=True)
+    )
 
 
 def _settled(port: Port, given: Shape | None, symbol: int | str | None) -> Input:

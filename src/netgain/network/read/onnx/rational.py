@@ -6,7 +6,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from netgain.network.read.build import product_error
+from netgain.network.read.onnx.build import product_error
 
 
 def matrix(rows: Sequence[Mapping[int, Fraction]], columns: int) -> tuple[Tensor, Tensor | None]:

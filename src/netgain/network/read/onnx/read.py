@@ -11,8 +11,8 @@ import torch
 from netgain.core.errors import ModelError, NonFiniteWeightError, UsageError
 from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Concat, Network, Opaque, Source
-from netgain.network.read.build import Builder
 from netgain.network.read.onnx import ops
+from netgain.network.read.onnx.build import Builder
 from netgain.network.read.onnx.load import FLOATS, Allowance, Model, open_model, require_onnx, subgraphs
 from netgain.network.read.onnx.lower import Constant, Lowering, Operation, Signal, Value, real, sample
 from netgain.network.read.onnx.order import free_names, in_order
@@ -67,6 +67,9 @@ def read_onnx(
     values = walk(lowering, model.nodes, given, outputs)
     last = _joined(lowering, [values[name] for name in outputs], outputs)
     notes, parameters = _parameters(model, inputs, outputs)
+    for one in inputs:
+        if one.guessed:
+            notes = (*notes, ("NG112", f"axis {one.guessed[0]} of the input {one.port.name!r} was read at size 1"))
     network = builder.finish(last, parameters=parameters, dtype=_dtype(model), notes=notes, origin=file.name)
     _check_finite(network)
     allowance.check((2, peak(network)), 8, "what is alive at once when the network is run")

@@ -164,7 +164,9 @@ def _rows(values: list[np.ndarray], alone: list[np.ndarray]) -> Tensor:
     """The outputs at a batch of ROWS, one row a sample: the batch is the axis that grew."""
     pieces: list[list[Tensor]] = [[] for _ in range(ROWS)]
     for value, single in zip(values, alone, strict=True):
-        grown = [k for k, (n, m) in enumerate(zip(value.shape, single.shape, strict=True)) if n == ROWS * m and m > 0]
+        # A squeeze can swallow the batch axis of a single row.
+        alone_shape = (1, *single.shape) if value.ndim == single.ndim + 1 else single.shape
+        grown = [k for k, (n, m) in enumerate(zip(value.shape, alone_shape, strict=False)) if n == ROWS * m and m > 0]
         if value.size != ROWS * single.size or not grown:
             raise BatchCoupledError(
                 f"an output of shape {single.shape} has the shape {value.shape} at a batch of {ROWS}"

@@ -10,9 +10,10 @@ from netgain.activations import activation
 from netgain.core.errors import ModelError
 from netgain.linear.diagonal import Diagonal
 from netgain.network.graph import Bilinear, Concat, Form
-from netgain.network.read.build import product_error
+from netgain.network.read.onnx.build import product_error
 from netgain.network.read.onnx.lower import (
     Constant,
+    DynamicOperandError,
     Lowering,
     Operation,
     Result,
@@ -52,6 +53,13 @@ def apply(lowering: Lowering, op: Operation, x: Signal, name: str, **parameters:
     return result
 
 
+def is_mask(array: np.ndarray) -> bool:
+    """Whether an array holds minus infinity and otherwise zeros."""
+    values = np.asarray(array, dtype=np.float64)
+    closed = values == -np.inf
+    return bool(closed.any() and (closed | (values == 0)).all())
+
+
 @lowers("Add")
 def add(lowering: Lowering, op: Operation) -> Result:
     """The sum of two tensors."""
@@ -77,6 +85,8 @@ def plus(lowering: Lowering, op: Operation, a: Value, b: Value, sign: float) -> 
     signal, constant = (a, b) if isinstance(a, Signal) else (b, a)
     if not isinstance(signal, Signal) or not isinstance(constant, Constant):
         raise ModelError(f"{op.source} adds two constants that were not folded")
+    if is_mask(constant.array):
+        raise DynamicOperandError("it adds minus infinity (a mask)")
     value, factor = real(constant, op), 1.0
     if signal is a:
         value = sign * value

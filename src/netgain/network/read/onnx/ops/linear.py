@@ -9,7 +9,7 @@ from netgain.core.errors import BatchCoupledError, ModelError
 from netgain.linear.convolution import Conv, ConvTransposed
 from netgain.linear.dense import Dense
 from netgain.network.graph import Affine, Bilinear, Form, Sum
-from netgain.network.read.build import normalization_affine, scaled
+from netgain.network.read.onnx.build import normalization_affine, scaled
 from netgain.network.read.onnx.lower import (
     Constant,
     Lowering,

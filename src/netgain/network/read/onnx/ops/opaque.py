@@ -12,7 +12,16 @@ from netgain.core.errors import DataDependentBranchError, ModelError
 from netgain.network.graph import Opaque
 from netgain.network.read.onnx.fold import run_node
 from netgain.network.read.onnx.load import FLOATS
-from netgain.network.read.onnx.lower import Constant, Lowering, Operation, Result, Signal, lowers, sample
+from netgain.network.read.onnx.lower import (
+    Constant,
+    DynamicOperandError,
+    Lowering,
+    Operation,
+    Result,
+    Signal,
+    lowers,
+    sample,
+)
 
 Shape = tuple[int, ...]
 
@@ -81,9 +90,12 @@ _LRN = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
 
 def reason(op: Operation, why: str) -> tuple[str, str]:
     """The code and the sentence for an operation without a rule."""
+    if op.type in ("Gather", "GatherElements", "GatherND"):
+        return "NG013", f"{op.source} looks entries up at computed positions, which are integers"
     if op.type in QUANTIZED:
         return "NG011", f"{op.source} rounds to integers, which jumps"
-    if op.type in STEPS or op.type == "Cast":
+    chosen = op.type == "Where" and isinstance(op.get(0), Constant)
+    if (op.type in STEPS and not chosen) or op.type == "Cast":
         return "NG011", f"{op.source} jumps where its input crosses a threshold"
     detail = f": {why}" if why else ""
     return "NG010", f"no sound rule is known for {op.source}{detail}"
@@ -97,6 +109,8 @@ def opaque(lowering: Lowering, op: Operation, why: str = "") -> Result:
     """
     shapes = output_shapes(lowering, op)
     signals = [value for value in op.inputs if isinstance(value, Signal)]
+    if not signals:
+        raise ModelError(f"{op.source} reads computed tensors only inside its body, which netgain does not read")
     runnable = op.proto.domain in ("", "ai.onnx") and op.type not in VALUE_SHAPED
     if not runnable:
         lowering.unrunnable.append(op.source)
@@ -155,7 +169,7 @@ def as_array(value: Tensor, signal: Signal) -> np.ndarray:
         return array
     from onnx import helper
 
-    return np.rint(array).astype(helper.tensor_dtype_to_np_dtype(signal.element))
+    return np.asarray(np.rint(array)).astype(helper.tensor_dtype_to_np_dtype(signal.element))
 
 
 def output_shapes(lowering: Lowering, op: Operation) -> list[tuple[Shape, int] | None]:
@@ -247,7 +261,7 @@ def cast(lowering: Lowering, op: Operation) -> Result:
 def where(lowering: Lowering, op: Operation) -> Result:
     """With a constant condition a fixed choice of entries; with a computed one a jump."""
     from netgain.network.read.onnx.lower import broadcast_shape, real
-    from netgain.network.read.onnx.ops.arithmetic import plus
+    from netgain.network.read.onnx.ops.arithmetic import is_mask, plus
     from netgain.network.read.onnx.ops.linear import total
 
     condition, a, b = op.need(0), op.need(1), op.need(2)
@@ -268,6 +282,8 @@ def where(lowering: Lowering, op: Operation) -> Result:
     result = parts[0] if len(parts) == 1 else total(lowering, op, parts, [1.0] * len(parts), shape)
     if not offset.any():
         return result
+    if is_mask(offset):
+        raise DynamicOperandError("it fills in minus infinity (a mask)")
     constant = Constant(offset, f"the constant of {op.source}")
     real(constant, op)
     return plus(lowering, op, result, constant, 1.0)

@@ -9,7 +9,7 @@ from torch import Tensor
 from netgain.core.errors import ModelError
 from netgain.linear.convolution import Conv
 from netgain.linear.separable import Separable
-from netgain.network.read.build import product_error
+from netgain.network.read.onnx.build import product_error
 from netgain.network.read.onnx.lower import DynamicOperandError, Lowering, Operation, Result, Signal, lowers
 from netgain.network.read.onnx.ops.linear import windows
 from netgain.network.read.onnx.rational import matrix

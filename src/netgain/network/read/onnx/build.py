@@ -1,4 +1,4 @@
-"""Building a network node by node: unique names, shapes, broadcasting. Both readers use it."""
+"""Building a network node by node: unique names, shapes, moves and exact factors."""
 
 import dataclasses
 import math
@@ -25,9 +25,7 @@ from netgain.network.graph import (
     Sum,
     Vector,
 )
-
-UNIT = 2.0**-53
-TINY = 2.0**-1074
+from netgain.network.read.rounding import normalizer, relative_error, shift
 
 Shape = tuple[int, ...]
 
@@ -167,7 +165,7 @@ def _product_shape(kind: Bilinear, shapes: list[Shape]) -> Shape:
 
 def product_error(value: Tensor, exact: bool) -> Tensor | None:
     """Entrywise bound of the rounding of one float64 product or quotient per entry; None where it is exact."""
-    return None if exact else torch.nextafter(value.abs() * UNIT, value.new_tensor(math.inf)) + TINY
+    return None if exact else relative_error(value, 1)
 
 
 def scaled(weight: Tensor, factor: float) -> tuple[Tensor, Tensor | None]:
@@ -193,9 +191,6 @@ def normalization_affine(
 ) -> Affine:
     """Frozen batch normalization gamma (x - mean) / sqrt(variance + eps) + beta, channels on the first axis.
 
-    With u = 2^-53 the scale s = gamma / sqrt(variance + eps) has the relative error (1 + u)^{5/2} - 1 < 4u of one sum
-    (halved by the root), one root and one quotient; the bias beta - mean s adds a product and a difference.
-
     Args:
         mean: running means, float64.
         variance: running variances, float64.
@@ -210,14 +205,10 @@ def normalization_affine(
     Raises:
         ModelError: if a variance plus eps is not positive.
     """
-    spread = variance + eps
-    if not bool((spread > 0).all()):
+    if not bool((variance + eps > 0).all()):
         raise ModelError("batch normalization has a variance that is not positive with its epsilon")
-    scale = gamma / spread.sqrt()
-    scale_error = 4 * UNIT * scale.abs() + TINY
-    shift = mean * scale
-    bias = beta - shift
-    bias_error = mean.abs() * scale_error * 1.01 + 2 * UNIT * (shift.abs() + bias.abs()) + TINY
+    scale, scale_error = normalizer(variance, eps, gamma)
+    bias, bias_error = shift(mean, scale, scale_error, beta)
     column = (-1, *([1] * (len(shape) - 1)))
     full = bias.reshape(column).expand(shape)
     full_error = bias_error.reshape(column).expand(shape)
