@@ -35,8 +35,8 @@ class Ascent:
     Attributes:
         restarts: starting points; fewer for networks too large for the work allowed.
         steps: ascent steps from each; fewer for networks too large for the work allowed.
-        seconds: time limit of the search; None for a limit on arithmetic instead, which gives the same result on
-            every machine for one seed.
+        seconds: time of the search, used up by ever new starts; None for a limit on arithmetic instead, which gives the
+            same result on every machine for one seed.
         proved: how many of the best points are tried in the proof.
 
     Cost:
@@ -67,17 +67,11 @@ class Ascent:
             gains: proved l2 operator norms by node, for smaller evaluation errors.
         """
         cost = _cost(network)
-        restarts, steps = self._effort(cost)
         generator = torch.Generator().manual_seed(seed)
-        x, v = _starts(network, norm, restarts, generator)
-        if starts is not None and starts.shape[0] > 0:
-            chosen = torch.randperm(starts.shape[0], generator=generator)[: max(1, restarts // 2)]
-            x[: len(chosen)] = starts[chosen].double()
-        if cost > _LARGE:
-            x, v = x.float(), v.float()
-        deadline = None if self.seconds is None else time.monotonic() + self.seconds
-        found = Climb(steps=steps, polish=max(3, min(30, steps)), deadline=deadline)(network, norm, x, v)
-        found = Candidates(found.x.double(), found.v.double(), found.stretch)
+        began = time.monotonic()
+        found = self._round(network, norm, generator, starts, self.seconds)
+        while self.seconds is not None and (left := self.seconds - (time.monotonic() - began)) > 0.1 * self.seconds:
+            found = _best(found, self._round(network, norm, generator, starts, left), self.restarts)
         count = max(1, min(self.proved, int(_WORK / (10 * cost))))
         ladder = _LADDER[: max(3, int(_WORK / (10 * cost * count)))]
         value = prove(network, norm, found, count, ladder=ladder, gains=gains)
@@ -85,12 +79,39 @@ class Ascent:
             value=value, side=Side.LOWER, quantity="Lipschitz constant", norm=norm, method="difference quotient"
         )
 
+    def _round(
+        self,
+        network: Network,
+        norm: Norm,
+        generator: torch.Generator,
+        starts: Tensor | None,
+        seconds: float | None,
+    ) -> Candidates:
+        """One ascent from fresh starts."""
+        cost = _cost(network)
+        restarts, steps = self._effort(cost)
+        x, v = _starts(network, norm, restarts, generator)
+        if starts is not None and starts.shape[0] > 0:
+            chosen = torch.randperm(starts.shape[0], generator=generator)[: max(1, restarts // 2)]
+            x[: len(chosen)] = starts[chosen].double()
+        if cost > _LARGE:
+            x, v = x.float(), v.float()
+        found = Climb(steps=steps, polish=max(3, min(30, steps)), seconds=seconds)(network, norm, x, v)
+        return Candidates(found.x.double(), found.v.double(), found.stretch.double())
+
     def _effort(self, cost: int) -> tuple[int, int]:
         """Restarts and steps that the work limit allows; a step is about six evaluations."""
         if self.seconds is not None:
-            return self.restarts, self.steps
+            return max(1, min(self.restarts, int(_WORK / cost))), self.steps
         restarts = max(1, min(self.restarts, int(_WORK / (6 * cost * 5 * _STEPS_LEAST))))
         return restarts, max(_STEPS_LEAST, min(self.steps, int(_WORK / (6 * cost * restarts))))
+
+
+def _best(first: Candidates, second: Candidates, count: int) -> Candidates:
+    """The best of two sets of candidates."""
+    stretch = torch.cat([first.stretch, second.stretch])
+    order = stretch.nan_to_num(0.0).argsort(descending=True)[:count]
+    return Candidates(torch.cat([first.x, second.x])[order], torch.cat([first.v, second.v])[order], stretch[order])
 
 
 def _cost(network: Network) -> int:

@@ -127,7 +127,7 @@ class Climb:
         coarse: first smoothing.
         fine: last smoothing.
         polish: power steps at the end, without smoothing.
-        deadline: `time.monotonic` value after which it stops; None for no limit.
+        seconds: time for the ascent, within which it anneals fully; None for no limit.
     """
 
     steps: int
@@ -135,7 +135,7 @@ class Climb:
     coarse: float = 1.0
     fine: float = 0.02
     polish: int = 30
-    deadline: float | None = None
+    seconds: float | None = None
 
     def __call__(self, network: Network, norm: Norm, x: Tensor, v: Tensor) -> Candidates:
         """The best input and direction that each start leads to.
@@ -148,10 +148,12 @@ class Climb:
         """
         scale = _typical(x).clamp_min(1e-12)
         first, second = torch.zeros_like(x), torch.zeros_like(x)
+        began = time.monotonic()
         for step in range(self.steps):
-            if self.deadline is not None and time.monotonic() > self.deadline:
+            spent = 0.0 if self.seconds is None else (time.monotonic() - began) / self.seconds
+            if spent > 1.0:
                 break
-            done = step / max(1, self.steps - 1)
+            done = max(spent, step / max(1, self.steps - 1))
             smoothing = self.coarse * (self.fine / self.coarse) ** done
             gradient, pull, _ = _gradients(network, norm, x, v, smoothing)
             v = direction(pull, norm)
