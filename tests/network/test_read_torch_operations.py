@@ -426,6 +426,15 @@ def test_sequence_first_attention():
     assert sum(isinstance(node.kind, Bilinear) for node in network.nodes) == 2
 
 
+def test_infinite_masks_are_only_run():
+    network = checked(
+        lambda x: (x @ x.mT + torch.full((3, 3), float("-inf"), dtype=x.dtype).triu(1)).softmax(-1) @ x,
+        lambda x: (x @ x.mT).masked_fill(torch.ones(3, 3).triu(1).bool(), float("-inf")).softmax(-1) @ x,
+        shape=(3, 4),
+    )
+    assert [node.kind.code for node in network.nodes if isinstance(node.kind, Opaque)] == ["NG010", "NG010"]
+
+
 def test_vit_block():
     class ViT(nn.Module):
         def __init__(self):

@@ -60,6 +60,8 @@ def add_values(call: Call, left: Operand, right: Operand, factor: float, part: s
     """Left + factor * right."""
     if discrete(left, right):
         return unknown(call)
+    if not all(isinstance(part, Value) or bool(torch.isfinite(constant_tensor(part)).all()) for part in (left, right)):
+        return opaque(call, "NG010", f"{call.source} adds an infinite number (a mask?), which has no rule")
     if isinstance(left, Value) and isinstance(right, Value):
         left, shape, layout = spread(call, left, right)
         right = broadcast(call, right, shape)
