@@ -243,7 +243,7 @@ def test_models_on_which_a_public_estimator_is_unsound_or_crashes(probe: str):
 @pytest.mark.parametrize("path", list(REFERENCE))
 def test_public_networks(path: str):
     entry = REFERENCE[path]
-    found = analyse(case(path), seconds=20 if "conv" in path else None)
+    found = analyse(case(path), seconds=20.0 if "conv" in path else None)
     upper, lower = found.enclosure.upper.value, found.enclosure.lower.value
     assert entry["lower"] * (1 - 1e-9) <= upper
     assert lower <= entry["best_upper"] * (1 + 1e-9)

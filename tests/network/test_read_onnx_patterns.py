@@ -225,6 +225,20 @@ def test_quotients_that_only_look_like_normalizations(name, tmp_path):
         assert any(isinstance(one.kind, Bilinear) for one in network.nodes)
 
 
+def test_a_statistic_taken_under_another_shape_is_not_mistaken(tmp_path):
+    """The mean over the last axis of (8, 8) is axis 1 there, and axis 2 of the same entries as (1, 8, 8)."""
+    text = (
+        "Squeeze x -> u\nReduceMean u -> m | axes=[1] keepdims=0\nSub x m -> d\nMul d d -> s\n"
+        "ReduceMean s -> v | axes=[1]\nAdd v eps -> w\nSqrt w -> r\nDiv d r -> y"
+    )
+    network = spelled(text, tmp_path, inputs={"x": (1, 8, 8)}, tolerance=2e-5)
+    vectors = [one.kind.function.name.partition("(")[0] for one in network.nodes if isinstance(one.kind, Vector)]
+    assert vectors == ["rms_norm"]
+    text = text.replace("Sub x m", "Unsqueeze m place -> n\nSub x n").replace("v | axes=[1]", "v | axes=[2]")
+    network = spelled(text, tmp_path, inputs={"x": (1, 8, 8)}, tolerance=2e-5, constants={"place": np.array([0, 2])})
+    assert [type(one.kind) for one in network.nodes] == [Vector]
+
+
 def test_softmax_in_parts(tmp_path):
     text = "ReduceMax x -> m | axes=[-1]\nSub x m -> d\nExp d -> e\nReduceSum e axes -> s\nDiv e s -> y"
     network = spelled(text, tmp_path, inputs={"x": ("N", 3, 5)}, constants={"axes": np.array([-1])})

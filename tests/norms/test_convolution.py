@@ -156,7 +156,7 @@ def test_within_two_per_mille_on_trained_like_kernels(rows, columns, taps, size,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1])
 def test_within_two_per_mille_on_larger_trained_like_kernels(seed):
     for rows, columns, taps, size, stride in [(64, 64, 3, 64, 1), (64, 64, 3, 8, 1), (64, 3, 7, 64, 2)]:
         kernel = trained_like_kernel(rows, columns, (taps, taps), seed)
@@ -252,6 +252,12 @@ def test_error_of_the_kernel_is_added(no_matrix):
             true = dense(dataclasses.replace(exact, weight=weight + sign * error * pattern))
             assert found.lower.value <= true <= found.upper.value
     assert found.upper.value > conv_norm(exact).upper.value
+
+
+def test_lower_side_allows_for_the_error_of_a_constant_symbol():
+    one = conv(random_kernel(3, 3, (1, 1), 0), 4)
+    found = conv_norm(dataclasses.replace(one, error=0.5 * one.weight.abs()))
+    assert found.lower.value <= dense(dataclasses.replace(one, weight=0.5 * one.weight))
 
 
 def test_error_of_a_matrix_sized_circular_convolution():

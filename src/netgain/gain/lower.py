@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -15,8 +15,10 @@ from netgain.gain.search import Candidates, Climb, direction
 from netgain.network.graph import Affine, Network
 from netgain.propagate.evaluate import evaluate
 
-_WORK = 2e10  # multiplications that the search may spend where no time limit is given
-_STEPS_LEAST = 20
+_WORK = 2e10  # multiplications that search and proof may each spend where no time limit is given
+_STEPS_LEAST = 4
+_LARGE = 1e8  # multiplications an evaluation from which the search runs in float32
+_LADDER = (-3, -1, -5, 0, -2, -6, -4, -7, 1, -8, 2)  # decimal exponents of the relative step, the likeliest first
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,8 @@ class Ascent:
     Attributes:
         restarts: starting points; fewer for networks too large for the work allowed.
         steps: ascent steps from each; fewer for networks too large for the work allowed.
-        seconds: time limit of the search; None for a limit on arithmetic instead, which gives the same result on
-            every machine for one seed.
+        seconds: time of the search, used up by ever new starts; None for a limit on arithmetic instead, which gives the
+            same result on every machine for one seed.
         proved: how many of the best points are tried in the proof.
 
     Cost:
@@ -64,28 +66,58 @@ class Ascent:
             starts: inputs to start from as well, such as data.
             gains: proved l2 operator norms by node, for smaller evaluation errors.
         """
-        restarts, steps = self._effort(network)
+        cost = _cost(network)
         generator = torch.Generator().manual_seed(seed)
-        x, v = _starts(network, norm, restarts, generator)
-        if starts is not None and starts.shape[0] > 0:
-            chosen = torch.randperm(starts.shape[0], generator=generator)[: max(1, restarts // 2)]
-            x[: len(chosen)] = starts[chosen].double()
-        deadline = None if self.seconds is None else time.monotonic() + self.seconds
-        found = Climb(steps=steps, deadline=deadline)(network, norm, x, v)
-        value = prove(network, norm, found, self.proved, gains)
+        began = time.monotonic()
+        found = self._round(network, norm, generator, starts, self.seconds)
+        while self.seconds is not None and (left := self.seconds - (time.monotonic() - began)) > 0.1 * self.seconds:
+            found = _best(found, self._round(network, norm, generator, starts, left), self.restarts)
+        count = max(1, min(self.proved, int(_WORK / (10 * cost))))
+        ladder = _LADDER[: max(3, int(_WORK / (10 * cost * count)))]
+        value = prove(network, norm, found, count, ladder=ladder, gains=gains)
         return Bound(
             value=value, side=Side.LOWER, quantity="Lipschitz constant", norm=norm, method="difference quotient"
         )
 
-    def _effort(self, network: Network) -> tuple[int, int]:
-        """Restarts and steps that the work limit allows."""
+    def _round(
+        self,
+        network: Network,
+        norm: Norm,
+        generator: torch.Generator,
+        starts: Tensor | None,
+        seconds: float | None,
+    ) -> Candidates:
+        """One ascent from fresh starts."""
+        cost = _cost(network)
+        restarts, steps = self._effort(cost)
+        x, v = _starts(network, norm, restarts, generator)
+        if starts is not None and starts.shape[0] > 0:
+            chosen = torch.randperm(starts.shape[0], generator=generator)[: max(1, restarts // 2)]
+            x[: len(chosen)] = starts[chosen].double()
+        if cost > _LARGE:
+            x, v = x.float(), v.float()
+        found = Climb(steps=steps, polish=max(3, min(30, steps)), seconds=seconds)(network, norm, x, v)
+        return Candidates(found.x.double(), found.v.double(), found.stretch.double())
+
+    def _effort(self, cost: int) -> tuple[int, int]:
+        """Restarts and steps that the work limit allows; a step is about six evaluations."""
         if self.seconds is not None:
-            return self.restarts, self.steps
-        cost = 6 * sum(
-            node.kind.map.terms * node.kind.map.out_size for node in network.nodes if isinstance(node.kind, Affine)
-        )
-        restarts = max(1, min(self.restarts, int(_WORK / (max(1, cost) * _STEPS_LEAST))))
-        return restarts, max(_STEPS_LEAST, min(self.steps, int(_WORK / (max(1, cost) * restarts))))
+            return max(1, min(self.restarts, int(_WORK / cost))), self.steps
+        restarts = max(1, min(self.restarts, int(_WORK / (6 * cost * 5 * _STEPS_LEAST))))
+        return restarts, max(_STEPS_LEAST, min(self.steps, int(_WORK / (6 * cost * restarts))))
+
+
+def _best(first: Candidates, second: Candidates, count: int) -> Candidates:
+    """The best of two sets of candidates."""
+    stretch = torch.cat([first.stretch, second.stretch])
+    order = stretch.nan_to_num(0.0).argsort(descending=True)[:count]
+    return Candidates(torch.cat([first.x, second.x])[order], torch.cat([first.v, second.v])[order], stretch[order])
+
+
+def _cost(network: Network) -> int:
+    """About the number of multiplications of one evaluation."""
+    maps = (node.kind.map for node in network.nodes if isinstance(node.kind, Affine))
+    return max(1, sum(one.terms * one.out_size for one in maps))
 
 
 def _starts(network: Network, norm: Norm, restarts: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -99,7 +131,13 @@ def _starts(network: Network, norm: Norm, restarts: int, generator: torch.Genera
 
 @torch.no_grad()
 def prove(
-    network: Network, norm: Norm, found: Candidates, count: int = 4, gains: Mapping[str, float] | None = None
+    network: Network,
+    norm: Norm,
+    found: Candidates,
+    count: int = 4,
+    *,
+    ladder: Sequence[int] = _LADDER,
+    gains: Mapping[str, float] | None = None,
 ) -> float:
     """The greatest proved difference quotient over a ladder of steps along the best directions.
 
@@ -113,8 +151,9 @@ def prove(
     Args:
         network: the network.
         norm: the norm of inputs and outputs.
-        found: points and directions, best first.
+        found: points and directions in float64, best first.
         count: how many of them to try.
+        ladder: decimal exponents of h relative to the size of x.
         gains: proved l2 operator norms by node.
 
     Returns:
@@ -124,13 +163,10 @@ def prove(
     if count == 0 or found.x[0].numel() == 0:
         return 0.0
     x, v = found.x[:count].detach(), found.v[:count].detach()
-    size = norm.of(x).clamp_min(1e-3)
-    best = 0.0
-    for exponent in range(-8, 3):
-        step = (size * 10.0**exponent / norm.of(v).clamp_min(1e-300) / 2).reshape(-1, *([1] * (x.dim() - 1)))
-        quotients = difference_quotients(network, norm, x + step * v, x - step * v, gains)
-        best = max(best, float(quotients.max()))
-    return best
+    size = norm.of(x).clamp_min(1e-3) / norm.of(v).clamp_min(1e-300) / 2
+    steps = [(size * 10.0**exponent).reshape(-1, *([1] * (x.dim() - 1))) * v for exponent in ladder]
+    ahead, behind = torch.cat([x + step for step in steps]), torch.cat([x - step for step in steps])
+    return float(difference_quotients(network, norm, ahead, behind, gains).max())
 
 
 def difference_quotients(

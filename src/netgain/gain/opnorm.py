@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy
+import numpy.typing
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from netgain.norms.operator import operator_norm
 
 
 def opnorm(
-    layer: nn.Module | Tensor | numpy.ndarray[Any, Any] | AbstractLinearMap,
+    layer: nn.Module | Tensor | numpy.typing.NDArray[Any] | AbstractLinearMap,
     input_shape: tuple[int, ...] | None = None,
     norm: Norm | str = Norm.L2,
     rtol: float = 1e-6,
@@ -64,17 +65,25 @@ def opnorm(
     return operator_norm(linear_map, Norm(norm), rtol=rtol)
 
 
-def _matrix(values: Tensor | numpy.ndarray[Any, Any]) -> Dense:
+def _matrix(values: Tensor | numpy.typing.NDArray[Any]) -> Dense:
     """A matrix as a linear map.
 
     Raises:
-        UsageError: if it has not two axes or no numbers.
+        UsageError: if it has not two axes or holds no real numbers of float64.
     """
     if len(values.shape) != 2:
         raise UsageError(f"a matrix has two axes, got shape {tuple(values.shape)}; pass a layer with its input_shape")
     if isinstance(values, numpy.ndarray) and values.dtype.kind not in "biuf":
         raise UsageError(f"a matrix holds real numbers, got dtype {values.dtype}")
-    return Dense(torch.as_tensor(values))
+    matrix = torch.as_tensor(values)
+    if matrix.is_complex():
+        raise UsageError(f"a matrix holds real numbers, got dtype {matrix.dtype}")
+    if not matrix.is_floating_point():
+        wide = matrix.double()
+        if not torch.equal(wide.to(matrix.dtype), matrix):
+            raise UsageError("an integer of this matrix is too large for float64")
+        matrix = wide
+    return Dense(matrix)
 
 
 def _map_of(layer: nn.Module, input_shape: tuple[int, ...] | None) -> AbstractLinearMap:

@@ -58,18 +58,19 @@ class Rescaled:
         factors = {name: layer.factor for name, layer in layers.items()}
         scales: dict[str, Tensor] = {}
         if norm is Norm.L2:
-            for segment in segments(network):
-                self._improve(segment, factors, scales)
+            found = segments(network)
+            for segment in found:
+                self._improve(segment, _WORK / len(found), factors, scales)
         gains = node_gains(network, norm, factors)
         return GainBound(upper(gains[network.output], norm, "rescaled product"), _tail(network, gains, scales))
 
-    def _improve(self, segment: Segment, factors: dict[str, float], scales: dict[str, Tensor]) -> None:
+    def _improve(self, segment: Segment, work: float, factors: dict[str, float], scales: dict[str, Tensor]) -> None:
         """Replace the factors of a segment's maps by those of its rescaled maps where their product is smaller."""
         before = mul_up(*(factors[node.name] for node in segment.maps))
         if not 0.0 < before < math.inf:
             return
         cost = 2 * _BLOCK * sum(_map(node).terms * _map(node).out_size for node in segment.maps)
-        iterations = min(self.iterations, int(_WORK / cost))
+        iterations = min(self.iterations, int(work / cost))
         if iterations < 10:
             return
         search = _Search(segment)

@@ -13,7 +13,8 @@ from netgain.core.norms import Norm
 from netgain.gain.recursion import ancestors
 from netgain.network.graph import Affine, Concat, Elementwise, Network, Node, Opaque, Sum, Vector, evaluate
 
-_FINEST = 1e-6  # the smoothing at which a Jacobian counts as the network's own
+# The smoothing at which a Jacobian counts as the network's own, as far as a dtype resolves it.
+_FINEST = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +58,13 @@ def _tangent(node: Node, inputs: list[Tensor], tangents: list[Tensor], smoothing
     if isinstance(kind, Affine):
         return kind.map.apply(tangents[0])
     if isinstance(kind, Elementwise):
-        width = (smoothing * _typical(inputs[0])).clamp_min(1e-100)
+        width = (smoothing * _typical(inputs[0])).clamp_min(_least(inputs[0]))
         return _slope(kind.activation, inputs[0], width) * tangents[0]
     if isinstance(kind, Sum | Concat):
         return evaluate(node, tangents)
     if isinstance(kind, Vector | Opaque):
-        step = (smoothing * _typical(inputs[0]) / _typical(tangents[0]).clamp_min(1e-100)).clamp_min(1e-100)
+        least = _least(inputs[0])
+        step = (smoothing * _typical(inputs[0]) / _typical(tangents[0]).clamp_min(least)).clamp_min(least)
         ahead = evaluate(node, [inputs[0] + step * tangents[0]])
         return (ahead - evaluate(node, [inputs[0] - step * tangents[0]])) / (2 * _like(step, ahead))
     left, right = tangents
@@ -73,6 +75,11 @@ def _typical(x: Tensor) -> Tensor:
     """The root mean square of each row, shaped to broadcast."""
     size = x.detach().reshape(len(x), -1).norm(dim=1) / math.sqrt(max(1, x[0].numel()))
     return size.reshape(-1, *([1] * (x.dim() - 1)))
+
+
+def _least(x: Tensor) -> float:
+    """A divisor so small that it changes nothing else."""
+    return 1e4 * torch.finfo(x.dtype).tiny
 
 
 def _like(rows: Tensor, like: Tensor) -> Tensor:
@@ -104,7 +111,7 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
     flat = gradient.reshape(len(gradient), -1)
     if norm is Norm.L2:
         size = flat.norm(dim=1, keepdim=True)
-        return (flat / size.clamp_min(1e-300)).reshape(gradient.shape)
+        return (flat / size.clamp_min(_least(flat))).reshape(gradient.shape)
     best = flat.abs().argmax(1, keepdim=True)
     sign = torch.where(flat.gather(1, best) < 0, -1.0, 1.0).to(flat)
     return torch.zeros_like(flat).scatter(1, best, sign).reshape(gradient.shape)
@@ -120,7 +127,7 @@ class Climb:
         coarse: first smoothing.
         fine: last smoothing.
         polish: power steps at the end, without smoothing.
-        deadline: `time.monotonic` value after which it stops; None for no limit.
+        seconds: time for the ascent, within which it anneals fully; None for no limit.
     """
 
     steps: int
@@ -128,7 +135,7 @@ class Climb:
     coarse: float = 1.0
     fine: float = 0.02
     polish: int = 30
-    deadline: float | None = None
+    seconds: float | None = None
 
     def __call__(self, network: Network, norm: Norm, x: Tensor, v: Tensor) -> Candidates:
         """The best input and direction that each start leads to.
@@ -141,10 +148,12 @@ class Climb:
         """
         scale = _typical(x).clamp_min(1e-12)
         first, second = torch.zeros_like(x), torch.zeros_like(x)
+        began = time.monotonic()
         for step in range(self.steps):
-            if self.deadline is not None and time.monotonic() > self.deadline:
+            spent = 0.0 if self.seconds is None else (time.monotonic() - began) / self.seconds
+            if spent > 1.0:
                 break
-            done = step / max(1, self.steps - 1)
+            done = max(spent, step / max(1, self.steps - 1))
             smoothing = self.coarse * (self.fine / self.coarse) ** done
             gradient, pull, _ = _gradients(network, norm, x, v, smoothing)
             v = direction(pull, norm)
@@ -154,7 +163,7 @@ class Climb:
             x = x + self.rate * (1 - 0.95 * done) * scale * update
         stretch = x.new_zeros(x.shape[0])
         for _ in range(self.polish):
-            _, pull, now = _gradients(network, norm, x, v, _FINEST)
+            _, pull, now = _gradients(network, norm, x, v, _FINEST[x.dtype])
             v, stretch = direction(pull, norm), torch.maximum(stretch, now)
         order = stretch.nan_to_num(0.0).argsort(descending=True)
         return Candidates(x[order], v[order], stretch[order])
@@ -165,6 +174,6 @@ def _gradients(network: Network, norm: Norm, x: Tensor, v: Tensor, smoothing: fl
     with torch.enable_grad():
         x, v = x.detach().requires_grad_(), v.detach().requires_grad_()
         size = norm.of(stretched(network, x, v, smoothing))
-        logs = size.clamp_min(1e-300).log().sum()
+        logs = size.clamp_min(_least(size)).log().sum()
         pull_x, pull_v = torch.autograd.grad(logs, (x, v), allow_unused=True, materialize_grads=True)
     return pull_x.nan_to_num(0.0, 0.0, 0.0), pull_v.nan_to_num(0.0, 0.0, 0.0), size.detach()

@@ -1,5 +1,6 @@
 """The checks of every reading: finite weights, replay, coverage, batch independence, no state."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,15 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from netgain.core.errors import BatchCoupledError, NonFiniteWeightError, ReplayError, StatefulModelError
+from netgain.core.errors import BatchCoupledError, ModelError, NonFiniteWeightError, ReplayError, StatefulModelError
 from netgain.network.read.assemble import Lowering
-from netgain.network.read.export import quiet
+from netgain.network.read.export import quiet, summary
 from netgain.network.read.layout import Layout
 from netgain.network.read.program import Program
 
 # Replay in float64: relative to the largest output, beside the graph's own sensitivity to rounding.
 TOLERANCE = 1e-12
-_BATCHES = (1, 2, 3, 5)
+_OTHER_BATCHES = (1, 3, 5)
+# Above this many weights and input scalars, replay keeps to fewer batches.
+_LARGE = 2_000_000
 
 
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
@@ -44,74 +47,84 @@ def check_program(program: Program, lowering: Lowering, example: tuple[Tensor, .
     Raises:
         ReplayError: if they differ by more than 1e-12 of the largest output and the graph's own rounding noise.
     """
-    for inputs in trial_inputs(example, program.batch):
+    trials = trial_inputs(example, program.batch)
+    for inputs in trials[:2] if _is_large(program) else trials:
         reference = program.run(inputs)
-        nearby = program.run(tuple(_nudged(x, 2.0**-50) for x in inputs))
-        joined = lowering.network(join_inputs(inputs))
-        for (index, layout), found in zip(lowering.outputs, split_outputs(joined, lowering, reference), strict=True):
+        found = _rows(lowering, lowering.network(join_inputs(inputs)), reference, program.batch)
+        for (index, layout), rows in zip(lowering.outputs, found, strict=True):
             expected = layout_samples(reference[index], layout, program.batch)
-            noise = layout_samples(nearby[index], layout, program.batch)
-            gap = _gap(found, expected)
-            allowed = TOLERANCE * _size(expected) + 64 * _gap(noise, expected)
-            if gap > allowed and expected.is_floating_point():
+            gap, allowed = _gap(rows, expected), TOLERANCE * _size(expected)
+            if gap <= allowed or not reference[index].is_floating_point():
+                continue
+            nearby = program.run(tuple(_nudged(x, 2.0**-50) for x in inputs))
+            allowed += 64 * _gap(layout_samples(nearby[index], layout, program.batch), expected)
+            if gap > allowed:
                 raise ReplayError(f"output {index} differs by {gap:.3g} (allowed {allowed:.3g}) in float64")
 
 
-def check_rows(module: nn.Module, lowering: Lowering, example: tuple[Tensor, ...]) -> None:
-    """Batch independence and determinism: the model at several batch sizes against the network row by row.
-
-    The network treats rows one by one, so a model that agrees with it at every size and with every partner does too.
+def check_rows(
+    module: nn.Module, program: Program, lowering: Lowering, example: tuple[Tensor, ...], fixed: bool
+) -> None:
+    """Batch independence and determinism: the model at several batch sizes against the network, which knows only rows.
 
     Args:
-        module: the model in eval mode.
+        module: the model in eval mode, in its own dtype.
+        program: the recorded graph.
         lowering: its network.
         example: one batch an input.
+        fixed: whether the model takes only the batch size that it was exported with.
 
     Raises:
         StatefulModelError: if two calls differ.
         BatchCoupledError: if a row depends on its batch.
         ReplayError: if model and network disagree at the size that was read.
     """
-    fixed = example[0].shape[0] if example[0].shape[0] == 1 else None
-    for batch in (1,) if fixed else _BATCHES:
-        for inputs in trial_inputs(example, batch)[:2]:
-            _compare(module, lowering, inputs, example[0].shape[0])
+    others = () if fixed else _OTHER_BATCHES[:2] if _is_large(program) else _OTHER_BATCHES
+    for batch in (program.batch, *others):
+        inputs = trial_inputs(example, batch)[0]
+        first = _called(module, inputs, batch == program.batch)
+        if batch == program.batch:
+            _check_repeatable(first, _called(module, inputs, True))
+        found = _rows(lowering, lowering.network(join_inputs(inputs)), first, batch)
+        for (index, layout), rows in zip(lowering.outputs, found, strict=True):
+            if not first[index].is_floating_point():
+                continue
+            try:
+                expected = layout_samples(first[index], layout, batch)
+            except RuntimeError as error:
+                raise BatchCoupledError(f"output {index} is {tuple(first[index].shape)} at batch {batch}") from error
+            gap, allowed = _gap(rows, expected), 2000 * program.eps * _size(expected)
+            if gap > allowed:
+                nearby = _called(module, tuple(_nudged(x, 4 * program.eps) for x in inputs), True)[index]
+                allowed += 64 * _gap(layout_samples(nearby, layout, batch), expected)
+            if gap > allowed:
+                what = f"output {index} differs by {gap:.3g} of {_size(expected):.3g} at batch size {batch}"
+                raise ReplayError(what) if batch == program.batch else BatchCoupledError(what)
 
 
-def _compare(module: nn.Module, lowering: Lowering, inputs: tuple[Tensor, ...], read_batch: int) -> None:
-    """One batch through the model and the network."""
-    batch = inputs[0].shape[0]
-    with torch.no_grad(), quiet():
-        try:
-            first, again, nearby = (
-                pytree.tree_leaves(module(*trial)) for trial in (inputs, inputs, tuple(map(_ulps_away, inputs)))
-            )
-        except Exception as error:  # user code at a batch size it may not take
-            if batch == read_batch:
-                raise
-            raise BatchCoupledError(
-                f"the model works for a batch of {read_batch} but not of {batch}: {error}"
-            ) from error
-    joined = lowering.network(join_inputs(inputs))
-    for (index, layout), found in zip(lowering.outputs, split_outputs(joined, lowering, first, batch), strict=True):
-        if not torch.equal(torch.nan_to_num(first[index]), torch.nan_to_num(again[index])):
+def _called(module: nn.Module, inputs: tuple[Tensor, ...], must: bool) -> list[Any]:
+    """The model's outputs as a flat list; `must` is False at batch sizes that the model may not take."""
+    try:
+        with torch.no_grad(), quiet():
+            return pytree.tree_leaves(module(*inputs))
+    except Exception as error:  # user code, at a batch size it was not written for
+        if must:
+            raise ModelError(f"the model fails on random input: {summary(error)}") from error
+        batch = inputs[0].shape[0]
+        raise BatchCoupledError(
+            f"the model fails at batch size {batch} but not at another: {summary(error)}"
+        ) from error
+
+
+def _check_repeatable(first: list[Any], again: list[Any]) -> None:
+    """Two calls with one input must give one output.
+
+    Raises:
+        StatefulModelError: if not.
+    """
+    for index, (a, b) in enumerate(zip(first, again, strict=True)):
+        if isinstance(a, Tensor) and not torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)):
             raise StatefulModelError(f"output {index} differs between two calls with the same input")
-        if not first[index].is_floating_point():
-            continue
-        try:
-            expected = layout_samples(first[index], layout, batch)
-        except RuntimeError as error:
-            raise BatchCoupledError(f"output {index} has shape {tuple(first[index].shape)} at batch {batch}") from error
-        eps = torch.finfo(first[index].dtype).eps
-        gap, size = _gap(found, expected), _size(expected)
-        noise = _gap(layout_samples(nearby[index], layout, batch), expected)
-        if gap > 2000 * eps * size + 64 * noise:
-            message = (
-                f"output {index} at batch {batch} differs by {gap:.3g} from its rows taken alone (size {size:.3g})"
-            )
-            if batch == read_batch:
-                raise ReplayError(message)
-            raise BatchCoupledError(message)
 
 
 def unused_parameters(program: Program, lowering: Lowering) -> list[str]:
@@ -122,6 +135,13 @@ def unused_parameters(program: Program, lowering: Lowering) -> list[str]:
         if node not in lowering.used and isinstance(value, Tensor) and value.is_floating_point():
             unused.append(name)
     return unused
+
+
+def _is_large(program: Program) -> bool:
+    """Whether replaying the program takes seconds."""
+    weights = sum(tensor.numel() for tensor in program.constants.values() if isinstance(tensor, Tensor))
+    scalars = sum(math.prod(shape) for shape in program.shapes.values() if shape is not None)
+    return weights + scalars > _LARGE
 
 
 def trial_inputs(example: tuple[Tensor, ...], batch: int) -> list[tuple[Tensor, ...]]:
@@ -147,14 +167,15 @@ def join_inputs(inputs: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([x.double().flatten(1) for x in inputs], 1)
 
 
-def split_outputs(joined: Tensor, lowering: Lowering, outputs: list[Any], batch: int | None = None) -> list[Tensor]:
-    """The network's output as the model's outputs, each flattened to rows."""
-    rows = joined.shape[0] if batch is None else batch
-    flat = joined.reshape(rows, -1)
+def _rows(lowering: Lowering, joined: Tensor, outputs: list[Any], batch: int) -> list[Tensor]:
+    """The network's output taken apart into the model's outputs, each flattened to rows."""
+    flat = joined.reshape(batch, -1)
     if len(lowering.outputs) == 1:
         return [flat]
-    sizes = [outputs[index].numel() // (1 if layout.axis < 0 else rows) for index, layout in lowering.outputs]
-    return list(flat.split(sizes, 1)) if sum(sizes) == flat.shape[1] else [flat] * len(sizes)
+    sizes = [outputs[index].numel() // (1 if layout.axis < 0 else batch) for index, layout in lowering.outputs]
+    if sum(sizes) != flat.shape[1]:
+        raise BatchCoupledError(f"the outputs' sizes do not grow with the batch: {sizes} at {batch}")
+    return list(flat.split(sizes, 1))
 
 
 def layout_samples(output: Tensor, layout: Layout, batch: int) -> Tensor:
@@ -187,8 +208,3 @@ def _nudged(x: Tensor, relative: float) -> Tensor:
     signs = torch.ones(x.shape[1:], dtype=x.dtype).flatten()
     signs[1::2] = -1
     return x * (1 + relative * signs.reshape(x.shape[1:]))
-
-
-def _ulps_away(x: Tensor) -> Tensor:
-    """The input changed by a few units in the last place."""
-    return _nudged(x, 4 * torch.finfo(x.dtype).eps) if x.is_floating_point() else x

@@ -14,7 +14,7 @@ from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Concat, Network, Node, Source
 from netgain.network.read import aten
 from netgain.network.read.layout import Layout
-from netgain.network.read.lowering import LOWERINGS, Builder, Call, Lowered, Value
+from netgain.network.read.lowering import DISCRETE_LOWERINGS, LOWERINGS, Builder, Call, Lowered, Value
 from netgain.network.read.program import Program
 from netgain.network.read.schema import arguments, operation_name
 
@@ -114,8 +114,8 @@ def _lower_node(builder: Builder, node: fx.Node) -> Lowered:
     plain = all(value.real and not value.dtype.is_complex for value in call.operands)
     if plain and name in LOWERINGS:
         return LOWERINGS[name](call)
-    if name in ("aten.embedding.default", "aten.embedding_bag.default"):
-        return LOWERINGS[name](call)
+    if name in DISCRETE_LOWERINGS:
+        return DISCRETE_LOWERINGS[name](call)
     return aten.opaque.unknown(call)
 
 

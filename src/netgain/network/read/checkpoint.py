@@ -1,6 +1,5 @@
 """Weights from files: safetensors and torch state dicts, checked before anything is allocated."""
 
-import io
 import itertools
 import json
 import math
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
 from netgain.core.errors import CheckpointMismatchError, ModelError, TooLargeError, UnsafeFileError
 from netgain.network.read.export import quiet, summary
@@ -116,7 +114,7 @@ def read_state_dict(path: str, *, allow_pickle: bool = False) -> dict[str, Tenso
         TooLargeError: if a tensor unfolds to more than the file holds.
         ModelError: if the file is not one of torch's or holds no state dict.
     """
-    _check_archive(path)
+    check_archive(path)
     if not allow_pickle:
         check_pickles(path)
     try:
@@ -141,7 +139,7 @@ def read_state_dict(path: str, *, allow_pickle: bool = False) -> dict[str, Tenso
     return {str(name): tensor for name, tensor in loaded.items()}
 
 
-def _check_archive(path: str) -> None:
+def check_archive(path: str) -> None:
     """Refuse zip archives whose members are compressed or larger than the file: torch stores them plainly."""
     if not zipfile.is_zipfile(path):
         return
@@ -172,43 +170,6 @@ def load_module(path: str) -> nn.Module:
     if not isinstance(loaded, nn.Module):
         raise ModelError(f"{path} holds {type(loaded).__name__}, not a module; pass it as --weights of a factory")
     return loaded
-
-
-def load_program(path: str) -> ExportedProgram:
-    """An exported program from a .pt2 archive without pickled objects.
-
-    Raises:
-        UnsafeFileError: if the archive holds pickled weights, constants or objects, or lies about its sizes.
-        ModelError: if it is not an exported program.
-    """
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path} is not a .pt2 archive")
-    _check_archive(path)
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        for name in names:
-            if name.endswith(".json") and "_config" in name and _uses_pickle(archive.read(name)):
-                raise UnsafeFileError(f"{path}: {name} asks for a pickled tensor or object")
-        kept = [name for name in names if "sample_inputs" not in name]
-        cleaned = io.BytesIO()
-        with zipfile.ZipFile(cleaned, "w", zipfile.ZIP_STORED) as copy:
-            for name in kept:
-                copy.writestr(name, archive.read(name))
-    cleaned.seek(0)
-    try:
-        with quiet():
-            return torch.export.load(cleaned)
-    except Exception as error:  # torch.export raises many private classes
-        raise ModelError(f"{path} is not a readable exported program: {summary(error)}") from error
-
-
-def _uses_pickle(config: bytes) -> bool:
-    """Whether a payload configuration asks for pickled tensors."""
-    try:
-        entries = json.loads(config)["config"].values()
-        return any(entry.get("use_pickle", True) for entry in entries)
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return True
 
 
 def _without_prefix(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:

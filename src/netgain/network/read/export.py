@@ -57,10 +57,16 @@ def eval_copy(module: nn.Module) -> tuple[nn.Module, bool]:
     """
     training = any(part.training for part in module.modules())
     try:
-        twin = copy.deepcopy(module)
+        twin = copy.deepcopy(module, _computed_attributes(module))
     except Exception as error:  # user code: any exception is theirs, reported as such
         raise ModelError(f"the module cannot be copied: {summary(error)}") from error
     return twin.eval().cpu().requires_grad_(False), training
+
+
+def _computed_attributes(module: nn.Module) -> dict[int, Any]:
+    """Copies of tensors that modules keep from their last call (old-style weight_norm), which deepcopy refuses."""
+    held = (value for part in module.modules() for value in vars(part).values())
+    return {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and not value.is_leaf}
 
 
 def export(module: nn.Module, inputs: tuple[Tensor, ...]) -> Exported:

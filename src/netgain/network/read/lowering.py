@@ -10,9 +10,11 @@ from torch import Tensor, fx
 
 from netgain.core.errors import BatchCoupledError
 from netgain.core.registry import Registry
-from netgain.network.graph import Kind, Node, Source
+from netgain.linear.reshape import Reshape
+from netgain.linear.selection import Selection
+from netgain.network.graph import Affine, Concat, Kind, Node, Source
 from netgain.network.read.layout import Layout, find_layout
-from netgain.network.read.program import Program, call_in_double, to_double
+from netgain.network.read.program import Program, call_in_double, double_of, to_double
 from netgain.network.read.provenance import module_class, source_of
 from netgain.network.read.schema import operation_name
 
@@ -45,6 +47,9 @@ Lowered = Value | tuple["Value | Callable[[], Value]", ...]
 Lowering = Callable[["Call"], Lowered]
 LOWERINGS: Registry[Lowering] = Registry("aten operation")
 lowers = LOWERINGS.register
+# Lowerings that are asked even where an operand is a whole number or a truth value.
+DISCRETE_LOWERINGS: Registry[Lowering] = Registry("aten operation")
+lowers_discrete = DISCRETE_LOWERINGS.register
 
 
 class Builder:
@@ -56,6 +61,9 @@ class Builder:
         values: for each exported node its lowered value.
         norms: for each node that is a Euclidean norm along one axis: of which node, along which axis.
         clamped_norms: the same for norms that were clamped from below, with the clamp.
+        windows: for each node that is an average pooling without padding: its kernel and stride.
+        padded: for each node that is a padding by zeros or around: of what, the widths of its last axes, and whether
+            around.
     """
 
     def __init__(self, program: Program):
@@ -63,17 +71,28 @@ class Builder:
         self.nodes: dict[str, Node] = {}
         self.values: dict[fx.Node, Lowered] = {}
         self.norms: dict[str, tuple[str, int]] = {}
+        self.windows: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self.padded: dict[str, tuple[Value, tuple[tuple[int, int], ...], bool]] = {}
         self.clamped_norms: dict[str, tuple[str, int, float]] = {}
         self._taken = {"input"}
+        self._moves: dict[Any, str] = {}
 
     def add(self, name: str, kind: Kind, inputs: Sequence[str], shape: tuple[int, ...], source: Source) -> str:
-        """Append a node under a unique name derived from `name`; returns that name."""
+        """Append a node under a unique name derived from `name`; returns that name.
+
+        A node that only moves entries and is there already is not repeated.
+        """
+        key = _moving_key(kind, inputs)
+        if key is not None and key in self._moves:
+            return self._moves[key]
         unique, count = name, 1
         while unique in self._taken:
             count += 1
             unique = f"{name}_{count}"
         self._taken.add(unique)
         self.nodes[unique] = Node(unique, kind, tuple(inputs), shape, source)
+        if key is not None:
+            self._moves[key] = unique
         return unique
 
     def kind(self, value: Value) -> Kind | None:
@@ -164,7 +183,8 @@ class Call:
     def name(self, part: str = "") -> str:
         """A node name: the module's path where the module is this operation, else path and operation."""
         path = self.source.module
-        own = module_class(self.node).startswith("torch.nn.modules")
+        owner = module_class(self.node)
+        own = owner.startswith("torch.nn.modules") or owner.rpartition(".")[2].startswith("Parametrized")
         names = [path, part] if path and own else [path, part or self.operation]
         return ".".join(name for name in names if name)
 
@@ -174,7 +194,7 @@ class Call:
         Raises:
             BatchCoupledError: if the constant differs between rows.
         """
-        tensor = torch.as_tensor(constant).double().cpu()
+        tensor = constant_tensor(constant)
         samples = layout.to_samples(tensor.broadcast_to(shape), self.batch)
         if not bool((samples == samples[:1]).all()):
             raise BatchCoupledError(f"{self.source} adds or multiplies a constant that differs between rows")
@@ -201,7 +221,7 @@ class Call:
         def lookup(used: fx.Node) -> Any:
             lowered = builder.values.get(used)
             if isinstance(lowered, Value):
-                return lowered.layout.from_samples(values[lowered.name]).to(_run_dtype(lowered.dtype))
+                return lowered.layout.from_samples(values[lowered.name]).to(double_of(lowered.dtype)).contiguous()
             return to_double(builder.program.constants[used])
 
         return call_in_double(self.node, lookup, **changed)
@@ -217,9 +237,22 @@ class Call:
         return tuple(found.values())
 
 
-def _run_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype in which a value enters an operation that is only run: real numbers in float64."""
-    return torch.float64 if dtype.is_floating_point else dtype
+def _moving_key(kind: Kind, inputs: Sequence[str]) -> Any:
+    """What makes two nodes that only move entries the same; None for other nodes."""
+    if isinstance(kind, Concat):
+        return ("concat", kind.axis, *inputs)
+    if not isinstance(kind, Affine) or kind.bias is not None:
+        return None
+    if isinstance(kind.map, Reshape):
+        return ("reshape", kind.map.out_shape, *inputs)
+    if isinstance(kind.map, Selection):
+        return ("selection", kind.map.out_shape, kind.map.index.numpy().tobytes(), *inputs)
+    return None
+
+
+def constant_tensor(constant: Any) -> Tensor:
+    """A constant tensor or number in float64."""
+    return torch.as_tensor(constant, dtype=torch.float64).cpu()
 
 
 def compress(tensor: Tensor) -> Tensor:

@@ -30,10 +30,10 @@ class Program:
         input_shapes: their shapes, batch included.
         constants: the value of each node that does not depend on the inputs' values, in the model's dtype.
         shapes: the shape of each tensor that does; None for a tuple of tensors.
-        floating: whether each such tensor is real-valued.
         sized: nodes whose value depends on the batch size.
         outputs: what the model returns, in order: nodes or constants.
         parameters: for each placeholder of a parameter or buffer its name.
+        eps: machine epsilon of the coarsest real dtype in the graph.
     """
 
     graph: fx.Graph
@@ -42,10 +42,10 @@ class Program:
     input_shapes: tuple[tuple[int, ...], ...]
     constants: dict[fx.Node, Any]
     shapes: dict[fx.Node, tuple[int, ...] | None]
-    floating: dict[fx.Node, bool]
     sized: frozenset[fx.Node]
     outputs: tuple[Any, ...]
     parameters: dict[fx.Node, str]
+    eps: float
 
     def run(self, inputs: tuple[Tensor, ...]) -> list[Any]:
         """The model's outputs at a batch of the recorded size, in float64, on the folded constants."""
@@ -66,8 +66,17 @@ class Program:
 
 
 def to_double(value: Any) -> Any:
-    """Floating tensors in float64; anything else as it is."""
-    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+    """Real and complex tensors in 64-bit parts; anything else as it is."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(double_of(value.dtype))
+
+
+def double_of(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which an operation is replayed: 64-bit for real and complex numbers, else unchanged."""
+    if dtype.is_complex:
+        return torch.complex128
+    return torch.float64 if dtype.is_floating_point else dtype
 
 
 def call_in_double(node: fx.Node, lookup: Callable[[fx.Node], Any], **changed: Any) -> Any:
@@ -86,13 +95,21 @@ def call_in_double(node: fx.Node, lookup: Callable[[fx.Node], Any], **changed: A
         else:
             kwargs[name] = value
     args, kwargs = fx.map_arg((args, kwargs), lookup)
-    return node.target(*_double_dtypes(args), **_double_dtypes(dict(kwargs)))  # type: ignore[operator]
+    kwargs = dict(kwargs)
+    target: Any = node.target
+    if target is torch.ops.aten.view.default:
+        # The strides of a replayed argument may differ from the recorded one's.
+        target = torch.ops.aten.reshape.default
+    elif target is torch.ops.aten.rms_norm.default and (len(args) < 4 or args[3] is None):
+        # Without eps the operation takes that of its dtype: the model's, not the replay's.
+        kwargs["eps"], args = kwargs.get("eps") or torch.finfo(node.meta["val"].dtype).eps, args[:3]
+    return target(*_double_dtypes(args), **_double_dtypes(kwargs))
 
 
 def _double_dtypes(value: Any) -> Any:
     """Replace floating dtypes by float64."""
     if isinstance(value, torch.dtype):
-        return torch.float64 if value.is_floating_point else value
+        return double_of(value)
     if isinstance(value, dict):
         return {key: _double_dtypes(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -148,9 +165,9 @@ class _Recorder:
         self.dependent: set[fx.Node] = set()
         self.sized: set[fx.Node] = set()
         self.shapes: dict[fx.Node, tuple[int, ...] | None] = {}
-        self.floating: dict[fx.Node, bool] = {}
         self.inputs: list[fx.Node] = []
         self.parameters: dict[fx.Node, str] = {}
+        self.eps = 0.0
         self.last = last_uses(exported.graph)
 
     def step(self, node: fx.Node) -> None:
@@ -171,7 +188,8 @@ class _Recorder:
         if spec.kind is not InputKind.USER_INPUT:
             name = str(spec.target)
             state, constants = self.exported.state_dict, self.exported.constants
-            self.values[node] = state[name] if name in state else constants[name]
+            value = state[name] if name in state else constants[name]
+            self.values[node] = value.detach() if isinstance(value, Tensor) else value
             if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
                 self.parameters[node] = name
         elif isinstance(spec.arg, ConstantArgument):
@@ -203,9 +221,9 @@ class _Recorder:
         """Note a value that depends on the input."""
         self.dependent.add(node)
         self.values[node] = value
-        tensor = isinstance(value, Tensor)
-        self.shapes[node] = tuple(value.shape) if tensor else None
-        self.floating[node] = value.is_floating_point() if tensor else True
+        self.shapes[node] = tuple(value.shape) if isinstance(value, Tensor) else None
+        if isinstance(value, Tensor) and value.is_floating_point():
+            self.eps = max(self.eps, torch.finfo(value.dtype).eps)
 
     def program(self) -> Program:
         """The finished recording."""
@@ -223,10 +241,10 @@ class _Recorder:
             tuple(tuple(x.shape) for x in self.example),
             constants,
             self.shapes,
-            self.floating,
             frozenset(self.sized),
             tuple(outputs),
             self.parameters,
+            self.eps,
         )
 
 

@@ -52,11 +52,13 @@ def short_path(file: str) -> str:
 
 
 def _user_line(trace: str) -> str:
-    """The innermost frame of a recorded stack that is not torch's."""
+    """The innermost frame of a recorded stack that is the user's, or at least not torch's."""
     frames = [match.groupdict() for match in _FRAME.finditer(trace)]
-    for frame in reversed(frames):
-        if _is_user_file(frame["file"]):
-            return f"{short_path(frame['file'])}:{frame['line']}"
+    ours = [frame for frame in frames if _is_user_file(frame["file"])]
+    # A library of layers is not the user's code where there is any of theirs.
+    theirs = [frame for frame in ours if "site-packages" not in frame["file"]]
+    for frame in reversed(theirs or ours):
+        return f"{short_path(frame['file'])}:{frame['line']}"
     return ""
 
 

@@ -13,8 +13,9 @@ from torch.utils import _pytree as pytree
 from netgain.core.errors import ModelError, UnsafeFileError, UsageError
 from netgain.network.check import check_finite, check_program, check_rows, unused_parameters
 from netgain.network.graph import Network
+from netgain.network.read.archive import load_program
 from netgain.network.read.assemble import lower
-from netgain.network.read.checkpoint import load_module, load_program, load_weights
+from netgain.network.read.checkpoint import load_module, load_weights
 from netgain.network.read.export import at, eval_copy, export, quiet, summary
 from netgain.network.read.factory import Example, build, example_inputs, model_dtype
 from netgain.network.read.preprocess import Preprocess, prepend
@@ -98,7 +99,7 @@ def _require_file(path: str) -> None:
 def _read_onnx(path: str, example: Example | None, output: int | str | None) -> Network:
     """An ONNX file; its reader's dependencies are optional. The example gives the size of open axes."""
     try:
-        from netgain.network.read.onnx import read_onnx  # pyright: ignore
+        from netgain.network.read.onnx import read_onnx
     except ImportError as error:
         raise ModelError(f"reading {path} needs the ONNX extra: pip install 'netgain[onnx]' ({error})") from error
     return read_onnx(path, output=output, shape=_sample_shape(example))
@@ -130,7 +131,8 @@ def _read_module(
     notes: list[tuple[str, str]] = []
     if training:
         notes.append(("NG108", "an eval-mode copy was read: batch statistics frozen, dropout off"))
-    network = _lowered(exported.program, inputs, returned, output, twin)
+    chosen = choose_outputs(returned, output)
+    network = _lowered(exported.program, inputs, chosen, twin, False)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     dtype = str(model_dtype(twin)).removeprefix("torch.")
     notes.extend(network.notes)
@@ -145,7 +147,8 @@ def _read_program(path: str, output: int | str | None) -> Network:
         module = program.module()
     check_finite({str(name): value for name, value in program.state_dict.items()})
     inputs = _own_inputs(program)
-    network = _lowered(program, inputs, call_module(module, inputs), output, module)
+    chosen = choose_outputs(call_module(module, inputs), output)
+    network = _lowered(program, inputs, chosen, module, not is_dynamic(program))
     parameters = sum(tensor.numel() for tensor in program.state_dict.values() if isinstance(tensor, nn.Parameter))
     dtypes = [tensor.dtype for tensor in program.state_dict.values() if tensor.is_floating_point()]
     dtype = str(dtypes[0] if dtypes else torch.float32).removeprefix("torch.")
@@ -182,15 +185,19 @@ def call_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         raise ModelError(f"the model fails on input of shape {shapes}{at(error)} ({hint}): {summary(error)}") from error
 
 
+def is_dynamic(program: ExportedProgram) -> bool:
+    """Whether an exported program takes any batch size."""
+    return bool(program.range_constraints)
+
+
 def _lowered(
-    exported: ExportedProgram, inputs: tuple[Tensor, ...], returned: Any, output: int | str | None, module: nn.Module
+    exported: ExportedProgram, inputs: tuple[Tensor, ...], chosen: list[int], module: nn.Module, fixed: bool
 ) -> Network:
     """Record, lower and check an exported program."""
     program = record(exported, inputs)
-    chosen = choose_outputs(returned, output)
     lowering = lower(program, chosen)
     check_program(program, lowering, inputs)
-    check_rows(module, lowering, inputs)
+    check_rows(module, program, lowering, inputs, fixed)
     unused = unused_parameters(program, lowering)
     notes = () if not unused else (("NG106", f"not used by the output: {', '.join(unused)}"),)
     return dataclasses.replace(lowering.network, notes=notes)

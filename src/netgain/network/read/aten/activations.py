@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from netgain.activations.base import Activation
-from netgain.activations.table import activation
+from netgain.activations.table import Parameter, activation
 from netgain.network.graph import Elementwise
 from netgain.network.read.aten.opaque import opaque, unknown
-from netgain.network.read.lowering import Call, Lowered, Value, lowers
+from netgain.network.read.lowering import Call, Lowered, Value, constant_tensor, lowers
 
 # aten name -> our name and, for each of our parameters, the aten argument it is.
 _TABLE: dict[str, tuple[str, dict[str, str]]] = {
@@ -76,6 +76,13 @@ def elu(call: Call) -> Lowered:
     return elementwise(call, lambda: activation("elu", alpha=float(call["alpha"])))
 
 
+def clamping(**limits: Parameter) -> Activation:
+    """Clamping between limits, by its best-known name: from 0 upwards it is ReLU."""
+    if list(limits) == ["min"] and bool((constant_tensor(limits["min"]) == 0).all()):
+        return activation("relu")
+    return activation("clamp", **limits)
+
+
 @lowers("aten.prelu.default", "aten._prelu_kernel.default")
 def prelu(call: Call) -> Lowered:
     """PReLU, one slope or one a channel (axis 1)."""
@@ -114,7 +121,7 @@ def clamp(call: Call) -> Lowered:
             if shape != call.full_shape(value):
                 return unknown(call)
             limits[key] = call.full(limit, shape, value.layout) if isinstance(limit, torch.Tensor) else float(limit)
-    lowered = elementwise(call, lambda: activation("clamp", **limits))
+    lowered = elementwise(call, lambda: clamping(**limits))
     norm = call.builder.norms.get(value.name)
     if isinstance(lowered, Value) and norm is not None and isinstance(limits.get("min"), float) and len(limits) == 1:
         call.builder.clamped_norms[lowered.name] = (*norm, limits["min"])

@@ -10,11 +10,11 @@ from netgain.activations.table import activation
 from netgain.linear.diagonal import Diagonal
 from netgain.linear.reshape import Reshape
 from netgain.network.graph import Affine, Bilinear, Elementwise, Form, Sum
-from netgain.network.read.aten.movement import broadcast
+from netgain.network.read.aten.movement import broadcast, move
 from netgain.network.read.aten.opaque import opaque, unknown
-from netgain.network.read.aten.patterns import product_pattern, quotient_pattern, sum_pattern
+from netgain.network.read.aten.patterns import l2_pool_pattern, product_pattern, quotient_pattern, sum_pattern
 from netgain.network.read.layout import Layout
-from netgain.network.read.lowering import Call, Lowered, Value, lowers
+from netgain.network.read.lowering import Call, Lowered, Value, constant_tensor, lowers
 from netgain.network.read.rounding import reciprocal, relative_error
 
 Operand = Value | Tensor | float | int
@@ -22,7 +22,7 @@ Operand = Value | Tensor | float | int
 
 def full_shape(call: Call, operand: Operand) -> tuple[int, ...]:
     """Shape of an operand in the exported graph."""
-    return call.full_shape(operand) if isinstance(operand, Value) else tuple(torch.as_tensor(operand).shape)
+    return call.full_shape(operand) if isinstance(operand, Value) else tuple(constant_tensor(operand).shape)
 
 
 def discrete(*operands: Any) -> bool:
@@ -51,6 +51,8 @@ def constant_product(call: Call, value: Value, constant: Operand, part: str = ""
     """The value times a constant."""
     value, shape, layout = spread(call, value, constant)
     sample = call.full(constant, shape, layout)
+    if bool((sample == 1).all()):
+        return value
     return call.emit(Affine(Diagonal(sample, value.shape)), [value], value.shape, layout, part)
 
 
@@ -58,6 +60,8 @@ def add_values(call: Call, left: Operand, right: Operand, factor: float, part: s
     """Left + factor * right."""
     if discrete(left, right):
         return unknown(call)
+    if not all(isinstance(part, Value) or bool(torch.isfinite(constant_tensor(part)).all()) for part in (left, right)):
+        return opaque(call, "NG010", f"{call.source} adds an infinite number (a mask?), which has no rule")
     if isinstance(left, Value) and isinstance(right, Value):
         left, shape, layout = spread(call, left, right)
         right = broadcast(call, right, shape)
@@ -129,6 +133,17 @@ def scaled(call: Call, left: Operand, right: Operand, part: str = "") -> Lowered
     return constant_product(call, left, right, part) if isinstance(left, Value) else unknown(call)
 
 
+@lowers("aten.glu.default")
+def glu(call: Call) -> Lowered:
+    """a sigmoid(b) for the halves a, b along an axis."""
+    value, axis = call["self"], int(call["dim"])
+    half = call.full_shape(value)[axis] // 2
+    left = move(call, value, lambda x: x.narrow(axis, 0, half), "value")
+    right = move(call, value, lambda x: x.narrow(axis, half, half), "gate")
+    gate = call.emit(Elementwise(activation("sigmoid")), [right], right.shape, part="sigmoid")
+    return scaled(call, left, gate)
+
+
 @lowers("aten.div.Tensor", "aten.div.Scalar", "aten.true_divide.Tensor")
 def div(call: Call) -> Lowered:
     """A / b."""
@@ -165,6 +180,10 @@ def power(call: Call) -> Lowered:
         return unknown(call)
     if exponent == 1:
         return dataclasses.replace(value)
+    pooled = l2_pool_pattern(call.builder, value) if exponent == 0.5 else None
+    if pooled is not None:
+        kind, inner, layout = pooled[0], pooled[1], value.layout
+        return call.emit(kind, [inner], value.shape, layout)
     names = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
     known = activation(names[exponent]) if exponent in names else activation("power", exponent=exponent)
     return call.emit(Elementwise(known), [value], value.shape)

@@ -11,6 +11,8 @@ from netgain.network.read.aten.movement import reshaped
 from netgain.network.read.aten.opaque import opaque
 from netgain.network.read.lowering import Call, Lowered, Value, lowers
 
+Widths = tuple[tuple[int, int], ...]
+
 
 def per_axis(value: Any, axes: int) -> tuple[int, ...]:
     """An int or list argument as one int an axis."""
@@ -54,20 +56,37 @@ def conv_transposed(call: Call) -> Lowered:
     return _transposed(call, tuple((width, width) for width in per_axis(call["padding"], axes)))
 
 
-def _conv(call: Call, padding: tuple[tuple[int, int], ...]) -> Lowered:
+def _conv(call: Call, padding: Widths) -> Lowered:
     """The convolution with these paddings."""
     value, weight, groups = call["input"], call["weight"], int(call["groups"])
     if not isinstance(value, Value) or not isinstance(weight, Tensor) or isinstance(call["bias"], Value):
         return opaque(call, "NG012", f"{call.source} convolves with a computed kernel")
     axes = weight.ndim - 2
+    value, padding, circular = _take_over(call, value, padding)
     frames, flat = _frames(call, value, axes)
     stride, dilation = per_axis(call["stride"], axes), per_axis(call["dilation"], axes)
     kernel = weight.double().repeat(frames, *([1] * (axes + 1)))
-    linear_map = Conv(kernel, flat.shape, stride, padding, dilation, groups * frames)
+    linear_map = Conv(kernel, flat.shape, stride, padding, dilation, groups * frames, circular=circular)
     return _emit(call, value, flat, linear_map, frames)
 
 
-def _transposed(call: Call, padding: tuple[tuple[int, int], ...]) -> Lowered:
+def _take_over(call: Call, value: Value, padding: Widths) -> tuple[Value, Widths, bool]:
+    """The padding before a convolution as its own: the padded value, all widths, and whether it goes around."""
+    if value.name not in call.builder.padded:
+        return value, padding, False
+    inner, widths, circular = call.builder.padded[value.name]
+    missing = len(padding) - len(widths)
+    if missing < 0 or inner.layout != value.layout:
+        return value, padding, False
+    widths = ((0, 0),) * missing + widths
+    if not circular:
+        return inner, tuple((a + c, b + d) for (a, b), (c, d) in zip(widths, padding, strict=True)), False
+    if any(padding_pair != (0, 0) for padding_pair in padding):
+        return value, padding, False
+    return inner, widths, True
+
+
+def _transposed(call: Call, padding: Widths) -> Lowered:
     """The transposed convolution with these paddings."""
     value, weight, groups = call["input"], call["weight"], int(call["groups"])
     if not isinstance(value, Value) or not isinstance(weight, Tensor) or isinstance(call["bias"], Value):

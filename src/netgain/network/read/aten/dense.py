@@ -8,7 +8,7 @@ from torch import Tensor
 
 from netgain.core.rounding import tensor_up
 from netgain.linear.dense import Dense
-from netgain.network.graph import Affine, Bilinear, Form
+from netgain.network.graph import Affine, Bilinear, Form, Sum
 from netgain.network.read.aten.arithmetic import add_values, constant_sum, scaled
 from netgain.network.read.aten.movement import reshaped
 from netgain.network.read.aten.opaque import opaque, unknown
@@ -31,11 +31,12 @@ def linear(call: Call) -> Lowered:
 def addmm(call: Call) -> Lowered:
     """Beta b + alpha x W."""
     bias, value, weight = call["self"], call["mat1"], call["mat2"]
-    scaled_up = call["beta"] != 1 or call["alpha"] != 1
-    if scaled_up or not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
+    if not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
         return product(call)
     image = dense(call, value, weight.double().T.contiguous(), None)
-    return constant_sum(call, image, bias, 1.0, "bias") if isinstance(image, Value) else image
+    if isinstance(image, Value) and call["alpha"] != 1:
+        image = call.emit(Sum((float(call["alpha"]),)), [image], image.shape, part="scale")
+    return constant_sum(call, image, bias, float(call["beta"]), "bias") if isinstance(image, Value) else image
 
 
 @lowers("aten.mm.default", "aten.matmul.default", "aten.bmm.default", "aten.mv.default", "aten.dot.default")

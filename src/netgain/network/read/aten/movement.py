@@ -10,10 +10,12 @@ from torch import Tensor
 from netgain.linear.reshape import Reshape
 from netgain.linear.selection import Selection
 from netgain.linear.shapes import from_index
-from netgain.network.graph import Affine, Concat
-from netgain.network.read.aten.opaque import opaque
+from netgain.network.graph import Affine, Concat, Vector
+from netgain.network.read.aten.opaque import opaque, unknown
+from netgain.network.read.aten.patterns import SortedPair, sorted_pair
 from netgain.network.read.layout import Layout
 from netgain.network.read.lowering import Call, Lowered, Value, lowers, moved
+from netgain.vectors.extrema import Sort
 
 
 def place(call: Call, value: Value, positions: Tensor, layout: Layout, part: str = "") -> Value:
@@ -50,7 +52,7 @@ _MOVES = """
 view.default _unsafe_view.default reshape.default flatten.using_ints unflatten.int view_as.default
 reshape_as.default permute.default transpose.int t.default mT.default movedim.int swapaxes.default unsqueeze.default
 squeeze.default squeeze.dim squeeze.dims slice.Tensor select.int narrow.default index_select.default gather.default
-index.Tensor as_strided.default expand.default expand_as.default repeat.default repeat_interleave.self_int
+index.Tensor expand.default expand_as.default repeat.default repeat_interleave.self_int
 tile.default flip.default roll.default rot90.default tril.default triu.default diagonal.default diag_embed.default
 pixel_shuffle.default pixel_unshuffle.default channel_shuffle.default native_channel_shuffle.default unfold.default
 im2col.default pad.default constant_pad_nd.default reflection_pad1d.default reflection_pad2d.default
@@ -68,7 +70,20 @@ def movement(call: Call) -> Lowered:
     filled = call.get("value")
     if isinstance(filled, int | float) and filled != 0:
         return _padded_with(call, value, float(filled))
-    return move(call, value, lambda x: call_with(call, value, x))
+    result = move(call, value, lambda x: call_with(call, value, x))
+    _note_padding(call, value, result)
+    return result
+
+
+def _note_padding(call: Call, value: Value, result: Value) -> None:
+    """Remember paddings by zeros or around, which a following convolution can take over."""
+    mode = call.get("mode", "constant") if call.operation == "pad" else "constant"
+    if call.operation not in ("pad", "constant_pad_nd") or mode not in ("constant", "circular"):
+        return
+    flat = [int(width) for width in call["pad"]]
+    widths = tuple((flat[k], flat[k + 1]) for k in range(len(flat) - 2, -1, -2))
+    if all(min(pair) >= 0 for pair in widths) and result.name != value.name:
+        call.builder.padded[result.name] = (value, widths, mode == "circular")
 
 
 def call_with(call: Call, value: Value, full: Tensor) -> Tensor:
@@ -123,7 +138,7 @@ def pieces(call: Call) -> Lowered:
 def unchanged(call: Call) -> Lowered:
     """Copies and float casts: the identity on real numbers."""
     (value,) = call.operands
-    return dataclasses.replace(value, dtype=call.dtype)
+    return dataclasses.replace(value, dtype=call.dtype) if call.dtype.is_floating_point else unknown(call)
 
 
 @lowers("aten.cat.default", "aten.concat.default")
@@ -158,7 +173,27 @@ def join(call: Call, tensors: list[Value | Tensor], axis: int) -> Value:
     shape = list(values[0].shape)
     shape[sample_axis] = sum(part.shape[sample_axis] for part in values)
     call.same_layout(values)
+    pair = sorted_pair(call.builder, values, sample_axis)
+    if pair is not None:
+        return _sorted(call, values, sample_axis, pair)
     return call.emit(Concat(sample_axis), values, shape, layout)
+
+
+def _sorted(call: Call, values: list[Value], axis: int, pair: SortedPair) -> Value:
+    """The smaller and the larger of two tensors side by side: a sorting of pairs, which is 1-Lipschitz as a whole."""
+    layout, dtype = values[0].layout, values[0].dtype
+    if len(pair.sources) == 1:
+        (name,) = pair.sources
+        source = Value(
+            name, call.builder.nodes[name].shape if name in call.builder.nodes else pair.shape, layout, dtype
+        )
+        return call.emit(Vector(Sort(source.shape, axis, pair.descending)), [source], source.shape, layout)
+    part = values[0].shape
+    raised = [reshaped(call, Value(name, part, layout, dtype), (1, *part), part="unsqueeze") for name in pair.sources]
+    stacked = call.emit(Concat(0), raised, (2, *part), layout, "pair")
+    ordered = call.emit(Vector(Sort(stacked.shape, 0, pair.descending)), [stacked], stacked.shape, layout)
+    positions = torch.arange(math.prod(stacked.shape)).reshape(stacked.shape).movedim(0, axis).flatten(axis, axis + 1)
+    return place(call, ordered, positions, layout, "cat")
 
 
 def _joined_with_constants(call: Call, tensors: list[Value | Tensor], axis: int, layout: Layout) -> Value:

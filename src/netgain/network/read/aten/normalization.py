@@ -1,11 +1,14 @@
 """Batch, layer, group, instance and RMS normalization."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from netgain.core.errors import NonFiniteWeightError
 from netgain.linear.diagonal import Diagonal
 from netgain.network.graph import Affine, Vector
+from netgain.network.read.aten.movement import reshaped
 from netgain.network.read.aten.opaque import opaque, unknown
 from netgain.network.read.lowering import Call, Lowered, Value, lowers
 from netgain.network.read.rounding import normalizer, shift
@@ -81,16 +84,21 @@ def instance_norm(call: Call) -> Lowered:
     """Instance normalization: each channel by itself, or by frozen statistics."""
     if not call["use_input_stats"]:
         return frozen(call, call["input"], call["running_mean"], call["running_var"], float(call["eps"]))
-    return _grouped(call, call["input"].shape[0])
+    return _grouped(call, call["input"].shape[call.axis(call["input"], 1)])
 
 
 def _grouped(call: Call, groups: int) -> Lowered:
     """Group normalization, then weight and bias a channel."""
     value = call["input"]
-    if not value.layout.pure or value.layout.axis != 0:
-        return opaque(call, "NG010", f"{call.source} on a batch that other axes were merged into has no rule")
-    normed = call.emit(Vector(GroupNorm(value.shape, groups, float(call["eps"]))), [value], value.shape)
-    column = (-1, *([1] * (len(value.shape) - 1)))
+    axis = call.axis(value, 1)
+    if value.layout.axis != 0:
+        return opaque(call, "NG010", f"{call.source} behind an exchange of batch and channel axis has no rule")
+    # Axes merged into the batch (frames of a video) are groups of their own.
+    frames = math.prod(value.shape[:axis])
+    flat = reshaped(call, value, (frames * value.shape[axis], *value.shape[axis + 1 :]), part="join")
+    function = GroupNorm(flat.shape, groups * frames, float(call["eps"]))
+    normed = reshaped(call, call.emit(Vector(function), [flat], flat.shape), value.shape, part="split")
+    column = (-1, *([1] * (len(value.shape) - axis - 1)))
     weight, bias = (None if part is None else part.reshape(column) for part in (call["weight"], call["bias"]))
     return weighted(call, normed, weight, bias)
 

@@ -1,6 +1,8 @@
 """Operations without a sound rule: they are run for replay, shown, and refused by name when a bound is asked for."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,7 +10,8 @@ from torch import Tensor
 from netgain.core.errors import BatchCoupledError, StatefulModelError
 from netgain.network.graph import Opaque
 from netgain.network.read.layout import Layout, find_layout
-from netgain.network.read.lowering import Call, Lowered, Value, lowers
+from netgain.network.read.lowering import Call, Lowered, Value, lowers, lowers_discrete
+from netgain.network.read.schema import operation_name
 
 _STEPS = """
 sign round floor ceil trunc frac fmod remainder heaviside argmax argmin argsort one_hot gt lt ge le eq ne
@@ -18,6 +21,23 @@ nonzero where floor_divide
 _UNBOUNDED = """
 prod cumprod std var std_mean var_mean linalg_inv linalg_det dist cdist cosine_similarity
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class Rerun:
+    """An operation that is only run.
+
+    Attributes:
+        identity: its name, constants and number of the output, for the network's digest.
+        run: the operation on batches of samples.
+    """
+
+    identity: tuple[Any, ...]
+    run: Callable[..., Tensor] = dataclasses.field(metadata={"digest": False})
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The operation's output."""
+        return self.run(*inputs)
 
 
 def opaque(call: Call, code: str, reason: str) -> Lowered:
@@ -45,10 +65,10 @@ def unknown(call: Call) -> Lowered:
         code = discrete[0]
         what = "whole numbers" if code == "NG013" else "a value that jumps"
         return opaque(call, code, f"{call.source} works on {what}")
-    if not call.dtype.is_floating_point:
-        return opaque(call, "NG011", f"{call.source} turns real numbers into {call.dtype}, which jumps")
     if call.dtype.is_complex or any(value.dtype.is_complex for value in call.operands):
         return opaque(call, "NG010", f"{call.source} works on complex numbers, which have no rule here")
+    if not call.dtype.is_floating_point:
+        return opaque(call, "NG011", f"{call.source} turns real numbers into {call.dtype}, which jumps")
     if call.operation in _STEPS.split():
         return opaque(call, "NG011", f"{call.source} jumps")
     if call.operation in _UNBOUNDED.split():
@@ -70,7 +90,8 @@ def _emit(call: Call, code: str, reason: str, index: int | None) -> Value:
 
     def run_batch(parts: list[Tensor]) -> Tensor:
         out = call.run(dict(zip([value.name for value in operands], parts, strict=True)))
-        return layout.to_samples(out if index is None else out[index], batch)
+        rows = layout.to_samples(out if index is None else out[index], batch)
+        return rows if rows.is_complex() else rows.double()
 
     def run(*inputs: Tensor) -> Tensor:
         """The operation at the recorded batch size, as often as needed."""
@@ -82,11 +103,28 @@ def _emit(call: Call, code: str, reason: str, index: int | None) -> Value:
 
     meta = call.node.meta.get("val")
     dtype = (meta[index] if isinstance(meta, tuple | list) and index is not None else meta).dtype  # type: ignore[index]
-    kind = Opaque(run, code, reason)
+    kind = Opaque(Rerun(_fingerprint(call, index), run), code, reason)
     part = "" if not index else f"{call.operation}.{index}"
     value = call.emit(kind, operands, samples.shape[1:], layout, part)
-    discrete = None if dtype.is_floating_point else (next((v.code for v in operands if v.code), None) or "NG011")
+    discrete = (
+        None
+        if dtype.is_floating_point or dtype.is_complex
+        else (next((v.code for v in operands if v.code), None) or "NG011")
+    )
     return Value(value.name, value.shape, layout, dtype, discrete)
+
+
+def _fingerprint(call: Call, index: int | None) -> tuple[Any, ...]:
+    """The operation's name, its arguments with values left out, and the output's number."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, Value):
+            return "value"
+        if isinstance(item, tuple | list):
+            return tuple(plain(part) for part in item)
+        return item if isinstance(item, Tensor) else str(item)
+
+    return (operation_name(call.node.target), plain(tuple(call.arguments.values())), index)
 
 
 def _probe(call: Call, operands: tuple[Value, ...], index: int | None) -> tuple[Tensor, Layout]:
@@ -151,7 +189,7 @@ def recurrent(call: Call) -> Lowered:
     return opaque(call, "NG010", f"{call.source} is a recurrent layer, for which there is no rule yet")
 
 
-@lowers("aten.embedding.default", "aten.embedding_bag.default", "aten._embedding_bag.default")
+@lowers_discrete("aten.embedding.default", "aten.embedding_bag.default", "aten._embedding_bag.default")
 def embedding(call: Call) -> Lowered:
     """A table look-up."""
     return opaque(call, "NG013", f"{call.source} looks up a row by its number")

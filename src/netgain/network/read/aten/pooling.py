@@ -72,7 +72,10 @@ def avg_pool(call: Call) -> Lowered:
         ceil_mode=bool(call["ceil_mode"]),
         divisor=call.get("divisor_override") or ("padded" if call["count_include_pad"] else "inside"),
     )
-    return call.emit(Affine(linear_map), [value], linear_map.out_shape)
+    pooled = call.emit(Affine(linear_map), [value], linear_map.out_shape)
+    if not any(map(any, padding)) and not call["ceil_mode"] and not call.get("divisor_override"):
+        call.builder.windows[pooled.name] = (kernel, stride)
+    return pooled
 
 
 @lowers(

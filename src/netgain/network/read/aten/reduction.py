@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import torch
 
-from netgain.activations.table import activation
 from netgain.core.errors import BatchCoupledError
 from netgain.linear.pooling import mean as mean_map
 from netgain.linear.pooling import total
 from netgain.network.graph import Affine, Concat, Elementwise, Vector
+from netgain.network.read.aten.activations import clamping
 from netgain.network.read.aten.arithmetic import discrete, full_shape
 from netgain.network.read.aten.movement import broadcast, move, reshaped
 from netgain.network.read.aten.opaque import opaque, unknown
@@ -151,8 +151,7 @@ def of_two(call: Call) -> Lowered:
     left = broadcast(call, left, shape)
     if not isinstance(right, Value):
         limit = call.full(right, shape, left.layout)
-        limits = {"min" if largest else "max": limit}
-        return call.emit(Elementwise(activation("clamp", **limits)), [left], left.shape)
+        return call.emit(Elementwise(clamping(**{"min" if largest else "max": limit})), [left], left.shape)
     right = broadcast(call, right, shape)
     call.same_layout([left, right])
     pair = [reshaped(call, value, (1, *value.shape), part="unsqueeze") for value in (left, right)]

@@ -32,7 +32,7 @@ class Term:
     Attributes:
         kind: "scale" (factor), "shift" (offset), "sum" (one factor each), "product", "power" (exponent),
             "apply" (`name`), "centered" (x minus its mean over axes), "mean" (factor, axes: factor times the mean),
-            "l2" (axes).
+            "l2" (axes). Axes are counted from the end, those of size 1 left out.
         parents: names of the nodes.
         numbers: exact parameters.
         name: the activation's name for "apply".

@@ -76,7 +76,7 @@ def onward(trail: Trail, term: Term) -> Trail:
 
 @dataclasses.dataclass(frozen=True)
 class Statistic:
-    """factor times the mean of x^power over axes, as it is seen at the start of the walk."""
+    """factor times the mean of x^power over axes (counted from the end), as it is seen at the start of the walk."""
 
     root: str
     power: int
@@ -99,9 +99,27 @@ def statistic(lowering: "Lowering", trail: Trail) -> Statistic | None:
     return Statistic(root, power, axes, factor, trail.index)
 
 
+def from_end(axes: Shape, shape: Shape) -> tuple[Fraction, ...]:
+    """Axes for a term: counted from the end, those of size 1 left out.
+
+    A node is known under several ONNX shapes, with and without leading axes of size 1; only this count is common.
+    """
+    return tuple(Fraction(axis - len(shape)) for axis in sorted(axes) if shape[axis] > 1)
+
+
+def from_front(axes: Shape, shape: Shape) -> Shape:
+    """Axes counted from the front again."""
+    return tuple(axis + len(shape) for axis in axes)
+
+
 def aligned(index: np.ndarray | None, given: Shape, axes: Shape, shape: Shape) -> bool:
-    """Whether a statistic over `axes`, seen under the shape `given`, meets its own row in a tensor of shape `shape`."""
-    kept = tuple(1 if k in axes else size for k, size in enumerate(shape))
+    """Whether a statistic over `axes`, seen under the shape `given`, meets its own row in a tensor of shape `shape`.
+
+    Axes are counted from the end.
+    """
+    if any(axis < -len(shape) for axis in axes):
+        return False
+    kept = tuple(1 if k - len(shape) in axes else size for k, size in enumerate(shape))
     size = math.prod(given)
     seen = (np.arange(size) if index is None else index).reshape(given)
     try:
@@ -209,7 +227,7 @@ def match_normalization(lowering: "Lowering", op: "Operation", a: Signal, b: Sig
     shape = tuple(np.broadcast_shapes(a.shape, b.shape))
     if shape != a.shape:
         return None
-    result = normalization.over(lowering, op, x, what.axes, eps, uncentered)
+    result = normalization.over(lowering, op, x, from_front(what.axes, a.shape), eps, uncentered)
     if outer.scale is not None:
         factors = torch.from_numpy(np.array(outer.scale)).reshape(b.shape)
         result = normalization.rescaled(lowering, op, result, factors, None)
@@ -227,7 +245,7 @@ def match_softmax(lowering: "Lowering", op: "Operation", a: Signal, b: Signal) -
     found = statistic(lowering, Trail(b.node))
     if power is None or found is None or (found.root, found.power) != (a.node, 1) or len(found.axes) != 1:
         return None
-    axis = found.axes[0]
+    (axis,) = from_front(found.axes, a.shape)
     if found.factor != a.shape[axis] or not aligned(found.index, b.shape, found.axes, a.shape):
         return None
     x = dataclasses.replace(a, node=power.parents[0])
@@ -257,7 +275,7 @@ def match_unit(lowering: "Lowering", op: "Operation", a: Signal, b: Signal) -> S
     axes = tuple(int(axis) for axis in norm.numbers)
     if len(axes) != 1 or not aligned(walk.index, b.shape, axes, a.shape):
         return None
-    shape, (place,) = along(a, axes)
+    shape, (place,) = along(a, from_front(axes, a.shape))
     return lowering.vector(op, a, Normalize(shape, place, float(cut.numbers[0])), a.shape)
 
 
@@ -268,7 +286,7 @@ def l2_norm(lowering: "Lowering", op: "Operation", x: Signal, axes: Shape, eps: 
     count = math.prod(x.shape[k] for k in axes)
     function = L2Pool((math.prod(x.shape[k] for k in rest), count), (count,), (count,), eps)
     result = lowering.vector(op, turned, function, shape)
-    lowering.patterns[result.node] = Term("l2" if eps == 0 else "l2_shifted", (x.node,), tuple(map(Fraction, axes)))
+    lowering.patterns[result.node] = Term("l2" if eps == 0 else "l2_shifted", (x.node,), from_end(axes, x.shape))
     return result
 
 
@@ -292,9 +310,10 @@ def match_root(lowering: "Lowering", op: "Operation", x: Signal, shapes: dict[st
     if found is None or found.power != 2 or found.root not in shapes or found.index is not None:
         return None
     inner = Signal(found.root, shapes[found.root], x.element)
-    if found.factor != math.prod(inner.shape[axis] for axis in found.axes):
+    axes = from_front(found.axes, inner.shape)
+    if found.factor != math.prod(inner.shape[axis] for axis in axes):
         return None
-    return l2_norm(lowering, op, inner, found.axes, float(eps), x.shape)
+    return l2_norm(lowering, op, inner, axes, float(eps), x.shape)
 
 
 def _pair(lowering: "Lowering", op: "Operation", x: Signal, term: Term, eps: float) -> Signal | None:

@@ -10,7 +10,7 @@ from netgain.network.read.onnx.lower import Lowering, Operation, Result, Signal,
 from netgain.network.read.onnx.ops.arithmetic import apply
 from netgain.network.read.onnx.patterns import Term
 from netgain.network.read.onnx.rational import matrix
-from netgain.network.read.onnx.statistics import l2_norm
+from netgain.network.read.onnx.statistics import from_end, l2_norm
 from netgain.vectors import Extremum, LogSoftmax, LogSumExp, Softmax
 
 Shape = tuple[int, ...]
@@ -61,7 +61,8 @@ def reduce_linear(lowering: Lowering, op: Operation) -> Result:
 def note_mean(lowering: Lowering, op: Operation, x: Signal, result: Signal, axes: Shape) -> None:
     """Note that the result is a multiple of the mean over axes."""
     factor = 1 if op.type == "ReduceMean" else math.prod(x.shape[axis] for axis in axes)
-    lowering.patterns[result.node] = Term("mean", (x.node,), (Fraction(factor), *map(Fraction, axes)))
+    if any(x.shape[axis] > 1 for axis in axes):
+        lowering.patterns[result.node] = Term("mean", (x.node,), (Fraction(factor), *from_end(axes, x.shape)))
 
 
 @lowers("ReduceMax", "ReduceMin", "ReduceLogSumExp")
