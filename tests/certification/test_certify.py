@@ -14,6 +14,7 @@ from netgain.certification.certify import CertifyOptions, certify
 from netgain.certification.pairs import pair_gains
 from netgain.core.errors import (
     CertificateError,
+    DataError,
     DataMismatchError,
     EmptyDataError,
     LabelError,
@@ -199,6 +200,8 @@ def test_constant_differences_have_a_huge_radius():
         (torch.zeros(2, 2), torch.zeros(3, dtype=torch.long), DataMismatchError),
         (torch.zeros(2, 2), torch.tensor([0, 2]), LabelError),
         (torch.zeros(2, 2), torch.tensor([0, -1]), LabelError),
+        (torch.tensor([[0.0, math.nan]]), torch.tensor([0]), DataError),
+        (torch.tensor([[0.0, math.inf]]), torch.tensor([0]), DataError),
     ],
 )
 def test_data_that_do_not_fit_are_refused(x: torch.Tensor, y: torch.Tensor, error: type[Exception]):
@@ -214,3 +217,30 @@ def test_epsilon_must_be_positive(epsilon: float):
 
 def test_the_public_name_is_this_function():
     assert netgain.certify is certify
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_weights_that_overflow_give_radius_zero_not_infinity(norm: Norm):
+    # h = relu(1e300 x), logits 1e10 h + 1 and 2e10 h: tied at x = 1e-310, and inf - inf in the gain of the difference.
+    relu = Elementwise(activation("relu"))
+    wide = linear(1e150 * torch.eye(2, dtype=torch.float64))
+    last = linear(torch.tensor([[1e10, 0.0], [2e10, 0.0]]), torch.tensor([1.0, 0.0]))
+    network = chain((2,), wide, relu, wide, relu, last)
+    result = certify(network, torch.zeros(1, 2), torch.tensor([0]), norm=norm, options=QUIET)
+    assert result.radii.tolist() == [0.0]
+    assert bool((pair_gains(analyse(network, norm))[0, 1] == math.inf).all())
+
+
+def test_a_second_sigmoid_and_the_softmax_of_one_score_stay():
+    one, sigmoid, tanh = linear(torch.tensor([[1.0, 0.0]])), activation("sigmoid"), activation("tanh")
+    x, y = torch.tensor([[-3.0, 0.0], [3.0, 0.0]]), torch.ones(2, dtype=torch.long)
+    for kinds, cut in (
+        ((Elementwise(sigmoid), Elementwise(sigmoid)), "sigmoid"),
+        ((Elementwise(sigmoid), Elementwise(tanh)), "tanh"),
+        ((softmax(1),), ""),
+    ):
+        result = certify(chain((2,), one, *kinds), x, y, options=QUIET)
+        assert result.predictions.tolist() == [1, 1], "sigmoid(sigmoid(-3)) is above 1/2"
+        assert result.cut == cut
+    both = certify(chain((2,), one, Elementwise(tanh), Elementwise(sigmoid)), x, y, options=QUIET)
+    assert both.predictions.tolist() == [0, 1]

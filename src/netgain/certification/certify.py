@@ -12,7 +12,14 @@ from netgain.certification.attacks.pgd import PGD
 from netgain.certification.logits import logits
 from netgain.certification.pairs import pair_gains
 from netgain.certification.proportions import rate
-from netgain.core.errors import CertificateError, DataMismatchError, EmptyDataError, LabelError, UsageError
+from netgain.core.errors import (
+    CertificateError,
+    DataError,
+    DataMismatchError,
+    EmptyDataError,
+    LabelError,
+    UsageError,
+)
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
 from netgain.core.record import Rate
@@ -221,7 +228,7 @@ def _decide(value: Tensor, error: Tensor, gains: Tensor) -> tuple[Tensor, Tensor
         limits = gains[winner]
     safe = proved.clamp_min(0.0)
     # A logit difference that does not depend on the input (gain 0) keeps its sign everywhere.
-    ratio = torch.where(limits > 0, tensor_down(safe / limits), torch.where(safe > 0, torch.inf, 0.0))
+    ratio = torch.where(limits == 0, torch.where(safe > 0, torch.inf, 0.0), tensor_down(safe / limits))
     ratio = torch.where(torch.isnan(ratio) | (proved <= 0), torch.zeros_like(ratio), ratio).clamp_min(0.0)
     return winner, torch.nan_to_num(safe.amin(1), nan=0.0, posinf=torch.inf), ratio.amin(1)
 
@@ -257,6 +264,9 @@ def _check_data(network: Network, inputs: Tensor, labels: Tensor) -> None:
         raise EmptyDataError("there are no inputs to certify")
     if tuple(inputs.shape[1:]) != network.input_shape:
         raise DataMismatchError(f"inputs have shape {tuple(inputs.shape[1:])}, the network takes {network.input_shape}")
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        row = int((~torch.isfinite(inputs)).reshape(len(inputs), -1).any(1).nonzero()[0])
+        raise DataError(f"input {row} is not finite")
     if labels.shape != (len(inputs),):
         raise DataMismatchError(f"labels have shape {tuple(labels.shape)}, expected ({len(inputs)},)")
     classes = max(2, int(torch.tensor(network.output_shape).prod()))
