@@ -11,7 +11,14 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from netgain.core.errors import ModelError, UnsafeFileError, UsageError
-from netgain.network.check import check_finite, check_program, check_rows, unused_parameters
+from netgain.network.check import (
+    check_finite,
+    check_limit,
+    check_program,
+    check_rows,
+    check_sizes,
+    unused_parameters,
+)
 from netgain.network.graph import Network
 from netgain.network.read.archive import load_program
 from netgain.network.read.assemble import lower
@@ -198,6 +205,9 @@ def _lowered(
     lowering = lower(program, chosen)
     check_program(program, lowering, inputs)
     check_rows(module, program, lowering, inputs, fixed)
+    if not fixed:
+        check_sizes(module, program, lowering, inputs)
+        check_limit(module, exported, lowering, inputs)
     unused = unused_parameters(program, lowering)
     notes = () if not unused else (("NG106", f"not used by the output: {', '.join(unused)}"),)
     return dataclasses.replace(lowering.network, notes=notes)
