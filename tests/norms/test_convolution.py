@@ -286,7 +286,7 @@ def test_tolerance_must_be_positive():
 
 
 def test_taps_that_cancel_on_a_small_circular_grid():
-    """One input position, read by all three taps: their sum 2^-60 is lost in float64, and may not be lost in the norm."""
+    """One input position, read by all three taps: their sum 2^-60 is lost in float64, not in the norm."""
     weight = torch.tensor([[[1.0, 2.0**-60, -1.0]]], dtype=torch.float64)
     for kind in Norm:
         found = operator_norm(Conv(weight, (1, 1), (1,), ((1, 1),), (1,), circular=True), kind)
