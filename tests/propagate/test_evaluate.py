@@ -11,6 +11,7 @@ from netgain.activations.table import activation
 from netgain.core.errors import DataMismatchError, DiscreteInputError, NoSoundRuleError, UsageError
 from netgain.linear.dense import Dense
 from netgain.linear.reshape import Reshape
+from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Form, Network, Opaque, Sum, Vector
 from netgain.propagate.evaluate import evaluate
 from netgain.vectors.pool import MaxPool
@@ -229,3 +230,19 @@ def test_bad_input():
     with pytest.raises(NoSoundRuleError) as caught:
         evaluate(Network("x", (3,), (*odd.nodes, token), "o"), torch.zeros(1, 3))
     assert caught.value.code == DiscreteInputError.code
+
+
+@pytest.mark.parametrize("scales", [(1.0, 1.0), (0.1, 0.7), (1.0, -1.0, 1.0)])
+def test_rounding_of_a_sum_is_covered(scales: tuple[float, ...]):
+    """The inputs are exact, so that the rounding of products and sums is all the error there is."""
+    nodes = (
+        node("a", Affine(Reshape((64,), (64,))), ("x",), (64,)),
+        node("b", Affine(Selection(torch.arange(64).flip(0), (64,), (64,))), ("x",), (64,)),
+        node("sum", Sum(scales), ("a", "b", "x")[: len(scales)], (64,)),
+    )
+    x = normal(3, 64) * 10.0 ** normal(4, 64)
+    found = evaluate(Network("x", (64,), nodes, "sum"), x.unsqueeze(0))
+    rows = zip(x.tolist(), x.flip(0).tolist(), x.tolist(), strict=True)
+    for value, error, row in zip(found.value[0].tolist(), found.error[0].tolist(), rows, strict=True):
+        exact = sum(Fraction(scale) * Fraction(entry) for scale, entry in zip(scales, row, strict=False))
+        assert abs(Fraction(value) - exact) <= Fraction(error)
