@@ -121,10 +121,14 @@ def _scaled_norm(x: Tensor, norm: Norm, sign: float) -> Tensor:
     flat = x.reshape(x.shape[0], x.shape[1:].numel()).double()
     if norm is Norm.LINF or flat.shape[1] == 0:
         return norm.of(flat)
-    largest = flat.abs().amax(1)
+    largest = torch.linalg.vector_norm(flat, math.inf, dim=1)
     exponent = torch.frexp(largest).exponent.clamp(-1000, 1000)
-    scaled = norm.of(torch.ldexp(flat, -exponent.unsqueeze(1)))
-    # gamma_{n+2} covers sum, root and the sum's own underflow, which is below u^2 relative to an entry >= 1/2.
+    if bool((exponent.abs() <= 300).all()):
+        # Squares neither overflow nor lose more to underflow than n 2^-1074, against a largest square >= 2^-602.
+        exponent, scaled = torch.zeros_like(exponent), norm.of(flat)
+    else:
+        scaled = norm.of(torch.ldexp(flat, -exponent.unsqueeze(1)))
+    # gamma_{n+2} covers sum and root; 8 u the rest, the sum's own underflow included.
     factor = 1.0 + sign * (gamma(flat.shape[1] + 8) + 8 * UNIT_ROUNDOFF)
     result = torch.ldexp(scaled * factor, exponent)
     return torch.where(torch.isfinite(largest), result, largest)
