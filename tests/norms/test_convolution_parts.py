@@ -230,7 +230,7 @@ def test_points_that_float64_does_not_hold_are_widened():
 
 
 def test_cells_of_a_grid_allow_for_a_larger_norm_between_its_points():
-    """|1 + exp(2 pi i x)| = 2 cos(pi x) at (k + 1/2) / 64: the cell that holds the largest value has a smaller centre."""
+    """|1 + exp(2 pi i x)| at (k + 1/2) / 64: the cell that holds the largest value has a smaller one at its centre."""
     symbol, scale = symbol_of(torch.ones(1, 1, 2))
     exact = 2 * math.cos(math.pi / 128) / scale
     for start in (1.98, 1.99, 1.995, 1.999):
