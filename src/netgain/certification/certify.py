@@ -166,7 +166,7 @@ def certify_analysed(
     check_arithmetic()
     if any(not 0 < e < float("inf") for e in options.epsilon):
         raise UsageError(f"epsilon must be positive numbers in raw input units, got {list(options.epsilon)}")
-    _check_data(analysis.network, inputs, labels)
+    check_data(analysis.network, inputs, labels)
     predictions, margins, radii = _radii(analysis, inputs, progress)
     result = Certification(
         norm=analysis.norm,
@@ -255,8 +255,19 @@ def _attack(
     return tuple(found[epsilon] for epsilon in options.epsilon)
 
 
-def _check_data(network: Network, inputs: Tensor, labels: Tensor) -> None:
-    """Refuse data that do not fit the network."""
+def check_data(network: Network, inputs: Tensor, labels: Tensor) -> None:
+    """Refuse data that do not fit a classifier.
+
+    Args:
+        network: the classifier up to its logits.
+        inputs: what is to be certified.
+        labels: the classes.
+
+    Raises:
+        EmptyDataError: if there is no input.
+        DataMismatchError: if a shape differs.
+        LabelError: if a label is no class of the network.
+    """
     if len(inputs) == 0:
         raise EmptyDataError("there are no inputs to certify")
     if tuple(inputs.shape[1:]) != network.input_shape:
