@@ -81,6 +81,14 @@ def test_conv_transposed_agrees_with_torch(seed):
     assert float((conv.apply(x) * y).sum() - (x * conv.adjoint(y)).sum()) == pytest.approx(0, abs=1e-11)
 
 
+def test_padding_wider_than_the_full_output_of_a_transposed_convolution():
+    weight, x = random(1, 1, 1), random(2, 1, 1, seed=1)
+    expected = functional.conv_transpose1d(x, weight, stride=5, padding=2, output_padding=4)
+    conv = ConvTransposed(weight, (1, 1), (5,), ((2, 2),), (4,), (1,))
+    assert torch.equal(conv.apply(x), expected)
+    assert conv.adjoint(expected).shape == x.shape
+
+
 def test_terms_are_attained():
     inside = Conv(torch.ones(4, 3, 3, 2), (3, 5, 5), (1, 1), ((1, 1), (1, 1)), (1, 1))
     assert inside.terms == 18 == int(inside.matrix().sum(1).max())

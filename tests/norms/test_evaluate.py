@@ -118,3 +118,14 @@ def test_what_fits():
     assert fits(Dense(torch.ones(10, 20)))
     assert not fits(Diagonal(torch.ones(1), (6000,)))
     assert not fits(Conv(torch.ones(8, 8, 3, 3), (8, 64, 64), (1, 1), ((1, 1), (1, 1)), (1, 1)))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_that_underflow_are_allowed_for(transposed):
+    """64 products just below half the smallest subnormal number vanish; together they are 31 of it."""
+    entry, x = 2.0**-500, 0.49 * 2.0**-574
+    dense = Dense(torch.full((64, 64), entry, dtype=torch.float64))
+    value, bound = image(dense, torch.full((1, 64), x, dtype=torch.float64), transposed=transposed)
+    exact = 64 * Fraction(entry) * Fraction(x)
+    inside(value, bound, [[exact] * 64])
+    assert float(magnitude(dense, torch.full((1, 64), x, dtype=torch.float64)).min()) >= exact

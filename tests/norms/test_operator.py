@@ -1,6 +1,7 @@
 """operator_norm: closed forms by kind of map, then every kind against its written-out matrix."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from netgain.linear.diagonal import Diagonal
 from netgain.linear.reshape import Reshape
 from netgain.linear.selection import Selection
 from netgain.linear.separable import Separable
+from netgain.norms.frobenius import frobenius_norm
 from netgain.norms.operator import operator_norm
 
 ORDER = {Norm.L1: 1, Norm.L2: 2, Norm.LINF: math.inf}
@@ -121,3 +123,29 @@ def test_stored_errors_of_convolutions_move_the_lower_side_too(kernel, norm):
         exact = float(torch.linalg.matrix_norm(corner, ORDER[norm]))
         assert found.lower.value <= exact * (1 + 1e-12)
         assert exact * (1 - 1e-12) <= found.upper.value
+
+
+def cancelling_chain():
+    """A product of 1 x 1 size whose magnitudes overflow on the way, and its exact value."""
+    a, x = (1 + 2.0**-30) * 2.0**1023, 1 + 2.0**-30
+    b, y = (1 + 2.0**-29) * 2.0**1023, 1 + 2.0**-52
+    rows = [[[x], [y]], [[a, -b], [a, -b]], [[1.0, 0.0]]]
+    parts = tuple(Dense(torch.tensor(row, dtype=torch.float64)) for row in rows)
+    return Chain(parts), abs(Fraction(a) * Fraction(x) - Fraction(b) * Fraction(y))
+
+
+@pytest.mark.parametrize("norm", [*Norm, None])
+def test_overflowing_magnitudes_are_not_taken_for_exact_entries(norm):
+    """The rounding of a x - b y, of the size of the result, is lost where infinity times the zero becomes NaN."""
+    linear_map, exact = cancelling_chain()
+    found = frobenius_norm(linear_map) if norm is None else operator_norm(linear_map, norm)
+    assert Fraction(found.lower.value) <= exact
+    assert math.isinf(found.upper.value) or exact <= Fraction(found.upper.value)
+
+
+@pytest.mark.parametrize("norm", [*Norm, None])
+def test_overflowing_products_have_no_finite_bound(norm):
+    huge = Dense(torch.full((3, 3), 1e200, dtype=torch.float64))
+    linear_map = Chain((huge, huge))
+    found = frobenius_norm(linear_map) if norm is None else operator_norm(linear_map, norm)
+    assert math.isinf(found.upper.value)

@@ -235,7 +235,10 @@ def _hits(kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int,
 def _pad(x: Tensor, widths: Widths) -> Tensor:
     """Zeros added (or, for negative widths, entries cut) around the grid."""
     flat = [width for pair in reversed(widths) for width in pair]
-    return functional.pad(x, flat) if any(flat) else x
+    # Added before anything is cut: a cut may be wider than what is there.
+    for part in ([max(width, 0) for width in flat], [min(width, 0) for width in flat]):
+        x = functional.pad(x, part) if any(part) else x
+    return x
 
 
 def _wrapped(size: int, widths: tuple[int, int], device: torch.device) -> Tensor:

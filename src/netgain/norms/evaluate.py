@@ -115,7 +115,8 @@ def fits(linear_map: AbstractLinearMap) -> bool:
 def materialized(linear_map: AbstractLinearMap) -> tuple[Float[Tensor, "out in"], Float[Tensor, "out in"] | None]:
     """The matrix of the map with an entrywise error bound, from images of unit vectors on the smaller side.
 
-    Guarantee: |true matrix - value| <= bound entrywise; no bound where every entry is exact.
+    Guarantee: |true matrix - value| <= bound entrywise; no bound where every entry is exact, an infinite one where
+    numbers overflowed.
 
     Args:
         linear_map: a map that `fits`.
@@ -144,6 +145,8 @@ def materialized(linear_map: AbstractLinearMap) -> tuple[Float[Tensor, "out in"]
         values.append(value.reshape(count, -1))
         errors.append(error.reshape(count, -1))
     matrix, bound = torch.cat(values), torch.cat(errors)
+    # A magnitude that overflowed times a zero is NaN: nothing is known there, nor of an entry that overflowed itself.
+    bound = torch.where(bound.isnan() | ~matrix.isfinite(), torch.inf, bound)
     if not transposed:
         matrix, bound = matrix.T, bound.T
     return matrix, bound if bool((bound > 0).any()) else None

@@ -172,10 +172,12 @@ def _chain(chain: Chain) -> _Sides | None:
 
 
 def _written_out(linear_map: AbstractLinearMap) -> _Sides | None:
-    """The norm of the map's matrix, where that fits."""
+    """The norm of the map's matrix, where that fits and its entries do not overflow."""
     if not fits(linear_map):
         return None
     matrix, error = materialized(linear_map)
+    if error is not None and not bool(error.isfinite().all()):
+        return None
     return _stored(matrix, error, torch.tensor(1))
 
 

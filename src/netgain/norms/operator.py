@@ -141,8 +141,10 @@ def _chain(chain: Chain, norm: Norm, rtol: float, seconds: float | None) -> Encl
 
 
 def _written_out(linear_map: AbstractLinearMap, norm: Norm, rtol: float) -> Enclosure:
-    """The norm of the matrix of the map, with the rounding of its entries as error."""
+    """The norm of the matrix of the map, with the rounding of its entries as error; from sums where those overflow."""
     matrix, error = materialized(linear_map)
+    if error is not None and not bool(error.isfinite().all()):
+        return _generic(linear_map, norm)
     return operator_norm(Dense(matrix, error=error), norm, rtol=rtol)
 
 

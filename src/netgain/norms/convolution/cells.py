@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from netgain.core.rounding import UNIT_ROUNDOFF, mul_up
+from netgain.core.rounding import UNIT_ROUNDOFF, div_up, mul_up
 from netgain.norms.convolution.symbol import Items, Symbol
 
 # Cells per level whose norm is estimated, so that the limit keeps up; more of them where splitting has ended.
@@ -135,7 +135,12 @@ def sampling_factor(symbol: Symbol, grid: Grid) -> float:
     for size, degree in zip(grid.sizes, symbol.degrees, strict=True):
         if size is None or size <= degree:
             return math.inf
-        factor = mul_up(factor, (1.0 + 16 * UNIT_ROUNDOFF) / math.cos(math.pi * degree / (2 * size)))
+        # The angle errs by at most 4 u of pi / 2, the cosine by less than 4 u: together less than 16 u, which counts
+        # absolutely, because near pi / 2 the cosine is as small as pi / (2 N).
+        least = math.cos(math.pi * degree / (2 * size)) - 16 * UNIT_ROUNDOFF
+        if least <= 0.0:
+            return math.inf
+        factor = mul_up(factor, div_up(1.0, least))
     return factor
 
 
