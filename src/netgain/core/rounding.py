@@ -18,6 +18,8 @@ UNIT_ROUNDOFF = 2.0**-53
 SMALLEST_NORMAL = 2.0**-1022
 # An absolute allowance larger than every underflow of a sum of fewer than 2^60 products, flushed to zero or not.
 UNDERFLOW = 2.0**-960
+# torch gives each thread at least so many entries of an entrywise operation.
+_GRAIN = 2**15
 
 
 def up(x: float) -> float:
@@ -145,3 +147,9 @@ def check_arithmetic() -> None:
         raise ArithmeticModeError("rounding is not to nearest")
     if float(torch.full((1,), SMALLEST_NORMAL, dtype=torch.float64) / 4) == 0.0:
         raise ArithmeticModeError("subnormal numbers are flushed to zero (torch.set_flush_denormal is on)")
+    # Each worker thread has a mode of its own, inherited when it started; enough numbers reach all of them.
+    threads = torch.get_num_threads()
+    if threads > 1 and not bool((torch.full((_GRAIN * threads,), SMALLEST_NORMAL, dtype=torch.float64) / 4).all()):
+        raise ArithmeticModeError(
+            "subnormal numbers are flushed to zero in worker threads that started while torch.set_flush_denormal was on"
+        )
