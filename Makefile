@@ -2,6 +2,7 @@ PYTHON ?= python3
 TORCH ?= cpu
 EXAMPLE = examples/digits
 NETGAIN = .venv/bin/netgain
+ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 ZOO = digit-recognizer-py==0.1.0 basic-pitch==0.4.0 silero-vad==6.2.3 rapidocr==3.10.0 magika==1.0.3 deel-torchlip==1.0.5
 
 .PHONY: help demo test test-fast check bench zoo clean
@@ -17,11 +18,11 @@ demo: .venv/.ok  ## audit a bundled network on bundled data, write report.html, 
 	$(NETGAIN) compare $(EXAMPLE)/plain.onnx $(EXAMPLE)/l2.onnx --data digits:test --epsilon 0.1,0.25,0.5
 	@echo "Open report.html in a browser."
 
-test: .venv/.ok  ## run all tests
-	.venv/bin/python -m pytest
+test: .venv/.ok  ## run all tests, one process a core
+	$(ONE_THREAD) .venv/bin/python -m pytest -n auto
 
 test-fast: .venv/.ok  ## run the tests that take under a few seconds each
-	.venv/bin/python -m pytest -m "not slow"
+	$(ONE_THREAD) .venv/bin/python -m pytest -n auto -m "not slow"
 
 check: .venv/.ok  ## format, lint, types, layers
 	.venv/bin/ruff format --check .

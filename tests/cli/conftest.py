@@ -43,7 +43,7 @@ def barred() -> Network:
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """The working folder, with test.npz (30 samples), empty.npz, and models small, small2, wide, barred."""
+    """The working folder, with test.npz (30 samples), empty.npz, and (empty) models small, small2, wide, barred."""
     models = {
         "small.onnx": network(),
         "small2.onnx": network(0.5),
@@ -56,6 +56,8 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
             raise ModelError(f"{model} does not exist or is not a file")
         return dataclasses.replace(models[model], origin=model)
 
+    for name in models:
+        (tmp_path / name).write_bytes(b"")
     monkeypatch.setattr(work, "_read", read)
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(30, 4))

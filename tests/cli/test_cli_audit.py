@@ -14,7 +14,7 @@ def names(folder):
     return sorted(entry.name for entry in folder.iterdir())
 
 
-BEFORE = ["empty.npz", "odd.npz", "test.npz"]
+BEFORE = ["barred.onnx", "empty.npz", "odd.npz", "small.onnx", "small2.onnx", "test.npz", "wide.onnx"]
 
 
 def test_audit_prints_the_enclosure_the_layers_and_the_accuracies(netgain):

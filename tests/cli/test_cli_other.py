@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -169,3 +170,55 @@ def test_bars_draw_on_a_terminal(monkeypatch, capsys):
         report("layer norms", 0, 2)
         report("layer norms", 2, 2)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("bound", "smal.onnx"), 3, "did you mean small.onnx?"),
+        (("bound", "nets/file.py:build"), 3, "there is no folder nets"),
+        (("bound", "nets.models"), 3, "nets.models:build"),
+        (("audit", "small.onnx", "--data", "tset.npz"), 2, "did you mean test.npz?"),
+        (("certify", "small.onnx", "test.csv"), 2, "test.csv does not exist"),
+        (("audit", "small.onnx", "--weights", "w.safetensors"), 3, "the weights w.safetensors"),
+        (("compare", "a.json", "small.onnx"), 2, "a.json does not exist"),
+        (("compare", "small.onnx", "."), 3, "is a folder"),
+    ],
+)
+def test_misspelled_files_are_refused_before_torch_is_imported(folder, arguments, code, message):
+    source = pathlib.Path(__file__).parents[2] / "src"
+    script = (
+        "import sys; from netgain.cli.main import run; code = run(sys.argv[1:]); "
+        "sys.exit(99 if 'torch' in sys.modules else code)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=os.environ | {"PYTHONPATH": str(source)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == code, ran.stderr
+    assert message in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_model_that_refuses_the_data_names_the_data(netgain, folder, monkeypatch):
+    from netgain.core.errors import ExampleError
+
+    def fails(*arguments: object, **options: object) -> None:
+        raise ExampleError("the model fails on input of shape (2, 4)")
+
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    (folder / "nets.py").write_text("")
+    monkeypatch.setattr("netgain.cli.work.read", fails)
+    ran = netgain("audit", "nets.py:build", "--data", "test.npz")
+    assert ran.code == 2
+    assert "NG021" in ran.err
+    assert "an input of test.npz has shape (4,)" in ran.err
+    assert "--input-shape" in ran.err
+    ran = netgain("audit", "nets.py:build", "--data", "test.npz", "--input-shape", "5")
+    assert ran.code == 2
+    assert "NG016" in ran.err

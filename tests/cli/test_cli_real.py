@@ -69,3 +69,19 @@ def test_a_step_is_refused_with_the_users_line(folder):
     assert "nets.py:" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert ran.stdout == ""
+
+
+@pytest.mark.slow
+def test_a_factory_in_a_file_outside_any_package(folder):
+    place = folder / "my models"
+    place.mkdir()
+    (folder / "nets.py").rename(place / "my-nets.py")
+    ran = netgain(
+        folder, "bound", "my models/my-nets.py:build", "--weights", "w.safetensors", "--input-shape", "1,4,4", "-q"
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "my models/my-nets.py:build" in ran.stdout
+    ran = netgain(folder, "bound", "my models/my-nets.py:none", "-q")
+    assert ran.returncode == 3
+    assert "NG015" in ran.stderr
+    assert "none" in ran.stderr

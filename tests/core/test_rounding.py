@@ -1,6 +1,8 @@
 """Directed rounding against exact rational arithmetic."""
 
 import math
+import subprocess
+import sys
 from fractions import Fraction
 
 import pytest
@@ -79,3 +81,28 @@ def test_flushing_subnormals_is_refused():
     finally:
         torch.set_flush_denormal(False)
     rounding.check_arithmetic()
+
+
+WORKERS = """
+import torch
+from netgain.core.errors import ArithmeticModeError
+from netgain.core.rounding import check_arithmetic
+
+torch.set_num_threads(2)
+if not torch.set_flush_denormal(True):
+    raise SystemExit
+(torch.ones(2**20, dtype=torch.float64) * 1.5).sum()
+torch.set_flush_denormal(False)
+quarter = torch.full((2**20,), 2.0**-1022, dtype=torch.float64) / 4
+try:
+    check_arithmetic()
+except ArithmeticModeError:
+    raise SystemExit
+assert bool(quarter.all())
+"""
+
+
+def test_worker_threads_that_flush_subnormals_are_refused():
+    """In a process of its own, because nothing can change the mode of a thread that has started."""
+    done = subprocess.run([sys.executable, "-c", WORKERS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

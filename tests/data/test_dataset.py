@@ -143,7 +143,7 @@ def test_csv(tmp_path: Path):
         ("1,2,0\n3,4,1\n", "header"),
         ("a,y\n1,0\n2\n", "cells"),
         ("a,y\nx,0\n", "line 2"),
-        ("a,y\n1,0.5\n", "class numbers"),
+        ("a,y\n1,0.5\n", "0.5 in sample 0, which is not a class number"),
     ],
 )
 def test_bad_csv_names_the_place(tmp_path: Path, text: str, message: str):

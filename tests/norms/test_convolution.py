@@ -283,3 +283,12 @@ def test_result_says_what_it_is():
 def test_tolerance_must_be_positive():
     with pytest.raises(UsageError, match="rtol"):
         conv_norm(conv(torch.ones(1, 1, 3), 5), rtol=0.0)
+
+
+def test_taps_that_cancel_on_a_small_circular_grid():
+    """One input position, read by all three taps: their sum 2^-60 is lost in float64, not in the norm."""
+    weight = torch.tensor([[[1.0, 2.0**-60, -1.0]]], dtype=torch.float64)
+    for kind in Norm:
+        found = operator_norm(Conv(weight, (1, 1), (1,), ((1, 1),), (1,), circular=True), kind)
+        assert found.lower.value <= 2.0**-60 <= found.upper.value
+        assert found.upper.value < 1e-14

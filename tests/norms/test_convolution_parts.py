@@ -219,3 +219,29 @@ def test_rounding_of_the_centre_is_covered_by_the_resolution():
     symbol, _ = symbol_of(torch.ones(1, 1, 3))
     assert symbol.resolution >= 2.0**-40
     assert symbol.resolution > 1e3 * UNIT_ROUNDOFF
+
+
+def test_points_that_float64_does_not_hold_are_widened():
+    """|1 - exp(2 pi i x)| rises at x = 1/3, which is rounded down: there the norm is 9e-13 below that at 1/3."""
+    symbol, scale = symbol_of(torch.tensor([[[1.0, -1.0]]], dtype=torch.float64))
+    exact = math.sqrt(3.0) / scale
+    found = Cover(slack=1e-14, cells=math.inf)(symbol, Grid((3,), (0.0,)), exact * (1 - 4e-13), symbol.crude)
+    assert exact <= found <= exact * (1 + 1e-10)
+
+
+def test_cells_of_a_grid_allow_for_a_larger_norm_between_its_points():
+    """|1 + exp(2 pi i x)| at (k + 1/2) / 64: the cell that holds the largest value has a smaller one at its centre."""
+    symbol, scale = symbol_of(torch.ones(1, 1, 2))
+    exact = 2 * math.cos(math.pi / 128) / scale
+    for start in (1.98, 1.99, 1.995, 1.999):
+        found = Cover(slack=1e-6, cells=1e5)(symbol, Grid((64,), (0.5,)), start / scale, 2.0 / scale)
+        assert exact * (1 - 1e-13) <= found <= exact * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 4, 5, 8])
+@pytest.mark.parametrize("cells", [1e5, math.inf])
+def test_half_of_an_unshifted_grid_holds_the_highest_frequency(size, cells):
+    symbol, scale = symbol_of(torch.tensor([[[1.0, -1.0]]]))
+    exact = 2 * math.sin(math.pi * (size // 2) / size) / scale
+    found = Cover(slack=1e-6, cells=cells)(symbol, Grid((size,), (0.0,)), 0.5 * exact, symbol.crude)
+    assert exact * (1 - 1e-13) <= found <= exact * (1 + 1e-5)

@@ -1,6 +1,7 @@
 """spectral_norm: known norms, then integers decide, then properties and bad input."""
 
 import math
+from fractions import Fraction
 
 import hypothesis.extra.numpy as arrays
 import mpmath
@@ -311,3 +312,16 @@ def test_result_says_what_it_is():
     assert found.upper.quantity == "operator norm"
     assert found.upper.norm is Norm.L2
     assert found.upper.method == "shifted Cholesky"
+
+
+def test_rounding_of_the_gram_matrix_is_covered():
+    """Squares below half a unit in the last place of the partial sums vanish: the computed matrix is too small."""
+    column = torch.full((4096,), 0.999 * 2.0**-26.5, dtype=torch.float64)
+    column[::128] = 1.0
+    matrix = torch.zeros(4097, 2, dtype=torch.float64)
+    matrix[:-1, 0] = column
+    matrix[-1, 1] = 1.0
+    exact = sum(Fraction(x) ** 2 for x in column.tolist())
+    products = gram(matrix)
+    shift = float(products.lower[0, 0]) * (1 + 2.0**-50)
+    assert exact <= Fraction(shifted_bound(products, shift).bound) <= exact * (1 + Fraction(1, 10**11))

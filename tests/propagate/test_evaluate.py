@@ -11,6 +11,7 @@ from netgain.activations.table import activation
 from netgain.core.errors import DataMismatchError, DiscreteInputError, NoSoundRuleError, UsageError
 from netgain.linear.dense import Dense
 from netgain.linear.reshape import Reshape
+from netgain.linear.selection import Selection
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Form, Network, Opaque, Sum, Vector
 from netgain.propagate.evaluate import evaluate
 from netgain.vectors.pool import MaxPool
@@ -29,12 +30,13 @@ def mlp(seed: int, *sizes: int, spread: float = 0.0) -> Network:
     return chain((sizes[0],), *kinds[:-1])
 
 
+@pytest.mark.parametrize("entrywise", [True, False])
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 3.0]))
-def test_error_covers_the_exact_output(seed: int, spread: float):
+def test_error_covers_the_exact_output(entrywise: bool, seed: int, spread: float):
     network = mlp(seed, 3, 6, 5, 2, spread=spread)
     x = normal(seed + 5, 4, 3) * 100
-    found = evaluate(network, x)
+    found = evaluate(network, x, entrywise=entrywise)
     for row in range(4):
         off = distance(found.value[row], outputs(network, rational(x[row])))
         assert all(a <= b for a, b in zip(off, rational(found.error[row]), strict=True))
@@ -78,12 +80,13 @@ def test_radius_is_attained_by_a_linear_map_with_a_corner_of_the_box():
         assert off <= bound <= off * (1 + Fraction(1, 10**9))
 
 
+@pytest.mark.parametrize("entrywise", [True, False])
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0, 3))
-def test_radius_covers_points_of_the_box(seed: int, radius: float):
+def test_radius_covers_points_of_the_box(entrywise: bool, seed: int, radius: float):
     network = mlp(seed, 3, 6, 5, 2)
     x = normal(seed + 5, 1, 3)
-    found = evaluate(network, x, radius)
+    found = evaluate(network, x, radius, entrywise=entrywise)
     for i in range(5):
         z = [a + Fraction(radius) * Fraction(float(t)) for a, t in zip(rational(x), normal(i, 3).sign(), strict=True)]
         off = distance(found.value[0], outputs(network, z))
@@ -103,8 +106,9 @@ def test_l2_errors_do_not_explode_with_depth():
     assert sum(a * a for a in off) <= Fraction(float(with_gains.error_l2)) ** 2
 
 
+@pytest.mark.parametrize("entrywise", [True, False])
 @pytest.mark.parametrize("name", ["tanh", "gelu", "silu", "softplus", "sigmoid", "elu", "erf"])
-def test_activations_against_mpmath(name: str):
+def test_activations_against_mpmath(entrywise: bool, name: str):
     mpmath.mp.prec = 200
     functions = {
         "tanh": mpmath.tanh,
@@ -117,7 +121,7 @@ def test_activations_against_mpmath(name: str):
     }
     network = chain((3,), Affine(Dense(normal(0, 3, 3))), Elementwise(activation(name)), Affine(Dense(normal(1, 2, 3))))
     x = normal(2, 5, 3) * 3
-    found = evaluate(network, x)
+    found = evaluate(network, x, entrywise=entrywise)
     first, last = network.nodes[0].kind, network.nodes[2].kind
     assert isinstance(first, Affine)
     assert isinstance(last, Affine)
@@ -130,15 +134,16 @@ def test_activations_against_mpmath(name: str):
     assert float(found.error.max()) < 1e-7
 
 
-def test_uncertain_weights_and_biases_are_covered():
+@pytest.mark.parametrize("entrywise", [True, False])
+def test_uncertain_weights_and_biases_are_covered(entrywise: bool):
     weight, error = normal(0, 2, 3), normal(1, 2, 3).abs() * 1e-3
     bias, bias_error = normal(2, 2), normal(3, 2).abs() * 1e-3
     network = chain((3,), Affine(Dense(weight, error=error), bias, bias_error))
     x = normal(4, 1, 3)
-    found = evaluate(network, x)
+    found = evaluate(network, x, entrywise=entrywise)
     expected = error @ x[0].abs() + bias_error
     assert bool((found.error[0] >= expected).all())
-    assert torch.allclose(found.error[0], expected, rtol=1e-9)
+    assert not entrywise or torch.allclose(found.error[0], expected, rtol=1e-9)
 
 
 def test_sums_concatenations_products_and_vectors():
@@ -176,21 +181,23 @@ def test_a_step_inside_the_box_is_bounded_by_its_range():
     assert float(evaluate(network, torch.tensor([[0.1]]), 0.05).error) < 1e-12
 
 
-def test_overflow_gives_an_infinite_error_not_nan():
+@pytest.mark.parametrize("entrywise", [True, False])
+def test_overflow_gives_an_infinite_error_not_nan(entrywise: bool):
     network = chain(
         (1,),
         Affine(Dense(torch.tensor([[1e200], [1.0]], dtype=torch.float64))),
         Affine(Dense(torch.tensor([[1e200, 0.0]], dtype=torch.float64))),
     )
-    found = evaluate(network, torch.ones(1, 1, dtype=torch.float64))
+    found = evaluate(network, torch.ones(1, 1, dtype=torch.float64), entrywise=entrywise)
     assert float(found.error) == torch.inf
     assert float(found.error_l2) == torch.inf
 
 
-def test_subnormal_weights_keep_a_sound_error():
+@pytest.mark.parametrize("entrywise", [True, False])
+def test_subnormal_weights_keep_a_sound_error(entrywise: bool):
     network = chain((2,), Affine(Dense(torch.full((1, 2), 1e-310, dtype=torch.float64))))
     x = torch.full((1, 2), 1e-5, dtype=torch.float64)
-    found = evaluate(network, x)
+    found = evaluate(network, x, entrywise=entrywise)
     assert distance(found.value[0], outputs(network, rational(x)))[0] <= Fraction(float(found.error))
 
 
@@ -229,3 +236,20 @@ def test_bad_input():
     with pytest.raises(NoSoundRuleError) as caught:
         evaluate(Network("x", (3,), (*odd.nodes, token), "o"), torch.zeros(1, 3))
     assert caught.value.code == DiscreteInputError.code
+
+
+@pytest.mark.parametrize("entrywise", [True, False])
+@pytest.mark.parametrize("scales", [(1.0, 1.0), (0.1, 0.7), (1.0, -1.0, 1.0)])
+def test_rounding_of_a_sum_is_covered(entrywise: bool, scales: tuple[float, ...]):
+    """The inputs are exact, so that the rounding of products and sums is all the error there is."""
+    nodes = (
+        node("a", Affine(Reshape((64,), (64,))), ("x",), (64,)),
+        node("b", Affine(Selection(torch.arange(64).flip(0), (64,), (64,))), ("x",), (64,)),
+        node("sum", Sum(scales), ("a", "b", "x")[: len(scales)], (64,)),
+    )
+    x = normal(3, 64) * 10.0 ** normal(4, 64)
+    found = evaluate(Network("x", (64,), nodes, "sum"), x.unsqueeze(0))
+    rows = zip(x.tolist(), x.flip(0).tolist(), x.tolist(), strict=True)
+    for value, error, row in zip(found.value[0].tolist(), found.error[0].tolist(), rows, strict=True):
+        exact = sum(Fraction(scale) * Fraction(entry) for scale, entry in zip(scales, row, strict=False))
+        assert abs(Fraction(value) - exact) <= Fraction(error)

@@ -12,7 +12,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 import netgain
-from netgain.certification.certify import Certification, CertifyOptions, certify_analysed
+from netgain.certification.certify import Certification, CertifyOptions, certify_analysed, check_data
 from netgain.certification.findings import findings
 from netgain.certification.logits import logits
 from netgain.certification.proportions import rate
@@ -88,14 +88,16 @@ def audit(
     if (inputs is None) != (labels is None):
         raise UsageError("inputs and labels go together")
     began, limits = time.monotonic(), options.certify
-    starts = None if inputs is None else inputs[:_STARTS].double()
-    analysis = analyse(
-        network, options.norm, seconds=limits.seconds, seed=limits.seed, starts=starts, progress=progress
-    )
-    certification = None
+    starts, head, cut = None, network, ""
     if inputs is not None and labels is not None:
         head, cut = logits(network)
-        decisive = analysis if not cut else analyse(head, options.norm, seconds=limits.seconds, seed=limits.seed)
+        check_data(head, inputs, labels)
+        starts = inputs[:_STARTS].double()
+    seconds = limits.seconds if limits.seconds is None or not cut else limits.seconds / 2
+    analysis = analyse(network, options.norm, seconds=seconds, seed=limits.seed, starts=starts, progress=progress)
+    certification = None
+    if inputs is not None and labels is not None:
+        decisive = analysis if not cut else analyse(head, options.norm, seconds=seconds, seed=limits.seed)
         certification = certify_analysed(decisive, inputs, labels, limits, cut, progress)
     record = _record(network, analysis, certification, data, options)
     return Audit(dataclasses.replace(record, seconds=time.monotonic() - began), certification)

@@ -51,7 +51,7 @@ def _wide(record: Record) -> Iterator[Finding]:
     gain = record.gain
     if gain is not None and gain.upper > WIDE * gain.lower:
         ratio = f"{gain.upper / gain.lower:.3g} times" if gain.lower > 0 else "without limit"
-        yield Finding(code="NG102", level=Level.INFO, detail=f"the upper bound is {ratio} above the lower bound")
+        yield Finding(code="NG102", level=Level.WARNING, detail=f"the upper bound is {ratio} above the lower bound")
 
 
 def _dead(record: Record) -> Iterator[Finding]:
@@ -99,7 +99,7 @@ def _vacuous(record: Record) -> Iterator[Finding]:
         if certified.count == 0 and attacked.count > 0:
             yield Finding(
                 code="NG109",
-                level=Level.INFO,
+                level=Level.WARNING,
                 detail=f"at epsilon {certified.epsilon:g} nothing is certified, and {attacked.value:.0%} resist the "
                 "attack",
             )

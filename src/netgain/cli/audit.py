@@ -3,6 +3,7 @@
 import click
 
 from netgain.cli import options
+from netgain.cli.inputs import check_readable
 from netgain.cli.session import debug_option
 
 EPILOG = """\b
@@ -39,9 +40,12 @@ def command(
     With --data, the accuracy that no change up to --epsilon can break is proved, and attacked from the other side.
     """
     from netgain.cli import output
-    from netgain.cli.work import audit
 
     output.check_writable(outputs)
+    check_readable(model, weights=reading.weights, data=checks.data)
+
+    from netgain.cli.work import audit
+
     record, table = audit(model, checks, reading, computing, gates, outputs)
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]
     output.deliver(record, outputs, results, table)

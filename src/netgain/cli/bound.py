@@ -3,6 +3,7 @@
 import click
 
 from netgain.cli import options
+from netgain.cli.inputs import check_readable
 from netgain.cli.session import debug_option
 
 EPILOG = """\b
@@ -32,8 +33,11 @@ def command(
     MODEL is F.onnx, F.pt2, or package.module:factory.
     """
     from netgain.cli import output
-    from netgain.cli.work import bound
 
     output.check_writable(outputs)
+    check_readable(model, weights=reading.weights)
+
+    from netgain.cli.work import bound
+
     record = bound(model, reading, computing)
     output.deliver(record, outputs, output.gain_gate(record, gates.max_gain))

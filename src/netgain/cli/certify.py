@@ -5,6 +5,7 @@ import dataclasses
 import click
 
 from netgain.cli import options
+from netgain.cli.inputs import check_readable
 from netgain.cli.session import debug_option
 
 EPILOG = """\b
@@ -37,9 +38,12 @@ def command(
     or a name of `netgain data` such as mnist:test; inputs in raw units.
     """
     from netgain.cli import output
-    from netgain.cli.work import audit
 
     output.check_writable(outputs)
+    check_readable(model, weights=reading.weights, data=checks.data)
+
+    from netgain.cli.work import audit
+
     record, table = audit(model, dataclasses.replace(checks, command="certify"), reading, computing, gates, outputs)
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]
     output.deliver(record, outputs, results, table)

@@ -3,6 +3,7 @@
 import click
 
 from netgain.cli import options
+from netgain.cli.inputs import check_readable
 from netgain.cli.session import debug_option
 
 EPILOG = """\b
@@ -36,12 +37,15 @@ def command(
     import sys
 
     from netgain.cli import output
+
+    output.check_writable(outputs)
+    check_readable(before, after, weights=reading.weights, data=checks.data)
+
     from netgain.cli.work import compared
     from netgain.report import json, write
     from netgain.report.compare import compare
     from netgain.report.comparison import print_comparison, render_comparison
 
-    output.check_writable(outputs)
     first, second = (
         json.load(name) if name.endswith(".json") else compared(name, checks, reading, computing)
         for name in (before, after)

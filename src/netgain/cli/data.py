@@ -26,9 +26,7 @@ def lines() -> list[str]:
     """What was found, a line a part; files are read and their checksums compared."""
     from netgain.data import known
 
-    return [
-        f"{name}: {_found(name, where) if where else f'not here: {advice}'}" for name, where, advice in known.status()
-    ]
+    return [f"{name}: {_found(name, where) if where else advice}" for name, where, advice in known.status()]
 
 
 def _found(name: str, where: str) -> str:

@@ -3,6 +3,7 @@
 import click
 
 from netgain.cli import options
+from netgain.cli.inputs import check_readable
 from netgain.cli.session import debug_option
 
 EPILOG = """\b
@@ -24,9 +25,12 @@ def command(model: str, reading: options.Reading, quiet: bool, json: str | None)
     The column "rule" says what can be proved: "yes", or the code of the reason why not (`netgain explain CODE`).
     """
     from netgain.cli import output
-    from netgain.cli.work import show
 
     outputs = options.Outputs(report=None, json=json)
     output.check_writable(outputs)
+    check_readable(model, weights=reading.weights)
+
+    from netgain.cli.work import show
+
     record, rules = show(model, reading, quiet)
     output.deliver_show(record, rules, outputs)

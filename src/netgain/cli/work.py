@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from netgain.certification.attacks.pgd import PGD
 from netgain.certification.certify import Certification, CertifyOptions
 from netgain.cli.options import Checks, Computing, Gates, Outputs, Reading
 from netgain.cli.progress import reporter
-from netgain.core.errors import UsageError
+from netgain.core.errors import DataMismatchError, ExampleError, UsageError
 from netgain.core.norms import Norm
 from netgain.core.record import Finding, LayerInfo, Level, Record
 from netgain.data.dataset import Dataset, load
@@ -124,15 +125,29 @@ def show(model: str, reading: Reading, quiet: bool) -> tuple[Record, Mapping[str
 
 
 def _read(model: str, reading: Reading, data: Dataset | None) -> Network:
-    """The network; the example input has the shape asked for, or the data's."""
-    return read(
-        model,
-        _example(reading.input_shape, data),
-        weights=reading.weights,
-        preprocess=reading.preprocess,
-        output=reading.output,
-        allow_pickle=reading.allow_pickle,
-    )
+    """The network; the example input has the shape asked for, or the data's where the model does not fix its own.
+
+    Raises:
+        DataMismatchError: if the model fails on an input of the data's shape.
+        ExampleError: if it fails on an input of the shape asked for.
+    """
+    options: dict[str, Any] = {
+        "weights": reading.weights,
+        "preprocess": reading.preprocess,
+        "output": reading.output,
+        "allow_pickle": reading.allow_pickle,
+    }
+    try:
+        return read(model, _example(reading.input_shape, data), **options)
+    except ExampleError as error:
+        if data is None or reading.input_shape is not None:
+            raise
+        if model.lower().endswith(".onnx"):
+            return read(model, **options)  # its declared shape; Dataset.shaped says whether the data fit
+        flat = len(data.x.shape) == 2  # samples, and one axis of values
+        hint = ". If these are flattened images, give --input-shape 1,28,28 or the like" if flat else ""
+        shape = tuple(data.x.shape[1:])
+        raise DataMismatchError(f"an input of {data.origin} has shape {shape}; {error.detail}{hint}") from error
 
 
 def _example(shape: tuple[int, ...] | None, data: Dataset | None) -> Tensor | tuple[int, ...] | None:

@@ -22,14 +22,15 @@ CODES: dict[str, Code] = {
             "the model cannot be read",
             "The file or module could not be turned into a graph: it is truncated, is not what its name says, or uses "
             "a format that netgain does not open.",
-            "Check the path and the format (.onnx, .pt2, or package.module:factory with --weights x.safetensors).",
+            "A model is F.onnx, F.pt2, package.module:factory or path/to/file.py:factory.",
         ),
         Code(
             "NG002",
             "the file is unsafe to open",
             "The file is a pickle, or its header claims sizes or paths that do not match what is there. Opening it "
             "could run code, read other files or exhaust memory.",
-            "Save the weights as safetensors. If you trust a pickle's origin, pass --allow-pickle.",
+            "Get the file again, or save the weights as safetensors. A pickle whose origin you trust opens with "
+            "--allow-pickle.",
         ),
         Code(
             "NG003",
@@ -62,7 +63,7 @@ CODES: dict[str, Code] = {
             "NG007",
             "weights are not finite",
             "A weight, bias or statistic is NaN or infinite, so the network has no gain.",
-            "Retrain or restore the checkpoint; the message names the tensor.",
+            "Retrain or restore the checkpoint.",
         ),
         Code(
             "NG008",
@@ -74,7 +75,7 @@ CODES: dict[str, Code] = {
             "NG009",
             "too large to unfold",
             "Shapes in the file ask for more memory than the limit, before anything was allocated.",
-            "Check the file. A model that is meant to be this large needs a higher --memory limit.",
+            "Check the file. Models that are meant to be this large are beyond this version.",
         ),
         # No sound rule
         Code(
@@ -110,18 +111,35 @@ CODES: dict[str, Code] = {
             "Rounding is not to nearest or subnormal numbers are flushed to zero; the error bounds assume neither.",
             "Call torch.set_flush_denormal(False) and leave the rounding mode alone.",
         ),
+        # Code of the user
+        Code(
+            "NG015",
+            "the factory gives no model",
+            "package.module:factory or path/to/file.py:factory could not be imported, failed when called without "
+            "arguments, or returned something that is not a torch.nn.Module.",
+            "A factory is a function without arguments that returns a torch.nn.Module; modules are looked for from the "
+            "working directory.",
+        ),
+        Code(
+            "NG016",
+            "the model does not take this input",
+            "The example input that netgain reads the model with has a shape other than the file declares, or the "
+            "model's own code failed on it, most often because the shape is not the one that it was made for.",
+            "Give the shape of one sample, without the batch axis: --input-shape 1,28,28; in Python an example batch.",
+        ),
         # Data and use
         Code(
             "NG020",
             "the data cannot be read",
             "The data file is missing, truncated, pickled or of an unknown format.",
-            "Use an .npz with arrays x and y (no pickle), a CSV with a label column, or package.module:dataset.",
+            "Data are an .npz with arrays x and y (no pickle), a CSV with a label column, or package.module:dataset; "
+            "`compare` also takes what `netgain audit --json F.json` wrote.",
         ),
         Code(
             "NG021",
             "the data do not fit the model",
             "Shape, layout, dtype or number of classes differ from what the model takes.",
-            "The message names both shapes. Images are (samples, channels, height, width).",
+            "Transpose or reshape the data. Images are (samples, channels, height, width).",
         ),
         Code(
             "NG022",
@@ -133,13 +151,13 @@ CODES: dict[str, Code] = {
             "NG023",
             "labels are not valid",
             "Labels must be integers from 0 to the number of classes minus one.",
-            "Check the label column and its encoding.",
+            "Store one whole number a sample, from 0 to the number of classes minus one.",
         ),
         Code(
             "NG024",
             "an option is not usable",
             "An argument is outside its range or two arguments contradict each other.",
-            "The message names the argument and its range.",
+            "`netgain COMMAND --help` lists the options with units and ranges, help() those of a Python function.",
         ),
         Code(
             "NG030",
@@ -197,7 +215,7 @@ CODES: dict[str, Code] = {
             "NG108",
             "the model was in training mode",
             "An eval-mode copy was read: batch statistics frozen, dropout off. The model itself was not touched.",
-            "Call model.eval() if that is what you meant.",
+            "Nothing to do: modules start in training mode, and what is deployed is the eval-mode network.",
         ),
         Code(
             "NG109",

@@ -32,6 +32,18 @@ class ModelError(NetgainError):
     code, exit_code = "NG001", 3
 
 
+class FactoryError(ModelError):
+    """The user's factory fails or gives no module (NG015)."""
+
+    code = "NG015"
+
+
+class ExampleError(ModelError):
+    """The model does not take the example input (NG016)."""
+
+    code, exit_code = "NG016", 2
+
+
 class UnsafeFileError(ModelError):
     """The file could run code, point elsewhere or exhaust memory (NG002)."""
 

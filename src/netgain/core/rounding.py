@@ -18,6 +18,8 @@ UNIT_ROUNDOFF = 2.0**-53
 SMALLEST_NORMAL = 2.0**-1022
 # An absolute allowance larger than every underflow of a sum of fewer than 2^60 products, flushed to zero or not.
 UNDERFLOW = 2.0**-960
+# torch gives each thread at least so many entries of an entrywise operation.
+_GRAIN = 2**15
 
 
 def up(x: float) -> float:
@@ -121,10 +123,14 @@ def _scaled_norm(x: Tensor, norm: Norm, sign: float) -> Tensor:
     flat = x.reshape(x.shape[0], x.shape[1:].numel()).double()
     if norm is Norm.LINF or flat.shape[1] == 0:
         return norm.of(flat)
-    largest = flat.abs().amax(1)
+    largest = torch.linalg.vector_norm(flat, math.inf, dim=1)
     exponent = torch.frexp(largest).exponent.clamp(-1000, 1000)
-    scaled = norm.of(torch.ldexp(flat, -exponent.unsqueeze(1)))
-    # gamma_{n+2} covers sum, root and the sum's own underflow, which is below u^2 relative to an entry >= 1/2.
+    if bool((exponent.abs() <= 300).all()):
+        # Squares neither overflow nor lose more to underflow than n 2^-1074, against a largest square >= 2^-602.
+        exponent, scaled = torch.zeros_like(exponent), norm.of(flat)
+    else:
+        scaled = norm.of(torch.ldexp(flat, -exponent.unsqueeze(1)))
+    # gamma_{n+2} covers sum and root; 8 u the rest, the sum's own underflow included.
     factor = 1.0 + sign * (gamma(flat.shape[1] + 8) + 8 * UNIT_ROUNDOFF)
     result = torch.ldexp(scaled * factor, exponent)
     return torch.where(torch.isfinite(largest), result, largest)
@@ -141,3 +147,9 @@ def check_arithmetic() -> None:
         raise ArithmeticModeError("rounding is not to nearest")
     if float(torch.full((1,), SMALLEST_NORMAL, dtype=torch.float64) / 4) == 0.0:
         raise ArithmeticModeError("subnormal numbers are flushed to zero (torch.set_flush_denormal is on)")
+    # Each worker thread has a mode of its own, inherited when it started; enough numbers reach all of them.
+    threads = torch.get_num_threads()
+    if threads > 1 and not bool((torch.full((_GRAIN * threads,), SMALLEST_NORMAL, dtype=torch.float64) / 4).all()):
+        raise ArithmeticModeError(
+            "subnormal numbers are flushed to zero in worker threads that started while torch.set_flush_denormal was on"
+        )

@@ -1,10 +1,9 @@
 """The data contract: inputs in raw units, class labels, a checksum. Loading unpickles nothing."""
 
 import dataclasses
+import difflib
 import hashlib
-import importlib
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from netgain.core.errors import DataError, DataMismatchError, EmptyDataError, LabelError, NetgainError, UsageError
+from netgain.core.files import missing, names_object, python_file, python_object
 from netgain.core.record import DataInfo
 from netgain.data import archive, known, table
 
@@ -92,7 +92,8 @@ def dataset(x: Any, y: Any, origin: str) -> Dataset:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise LabelError(f"y in {origin} has shape {tuple(labels.shape)}, expected one class number a sample")
+        onehot = " (one-hot? use its argmax over the last axis)" if labels.ndim == 2 else ""
+        raise LabelError(f"y in {origin} has shape {tuple(labels.shape)}, expected one class number a sample{onehot}")
     if labels.shape[0] != inputs.shape[0]:
         raise DataMismatchError(f"{origin} holds {inputs.shape[0]} inputs and {labels.shape[0]} labels")
     if inputs.is_complex() or inputs.dtype is torch.bool:
@@ -101,8 +102,12 @@ def dataset(x: Any, y: Any, origin: str) -> Dataset:
         row = int((~torch.isfinite(inputs)).reshape(inputs.shape[0], -1).any(1).nonzero()[0])
         raise DataError(f"x in {origin} is not finite in sample {row}")
     whole = labels.to(torch.int64)
-    if labels.is_complex() or not bool((labels == whole).all()) or int(whole.min()) < 0:
-        raise LabelError(f"y in {origin} holds {labels.dtype} values that are not class numbers 0, 1, 2, ...")
+    if labels.is_complex():
+        raise LabelError(f"y in {origin} holds complex numbers")
+    wrong = (labels != whole) | (whole < 0)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise LabelError(f"y in {origin} holds {labels[row].item()} in sample {row}, which is not a class number")
     digest = hashlib.sha256()
     for part in (inputs, whole):
         digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
@@ -115,7 +120,8 @@ def load(spec: str) -> Dataset:
 
     Args:
         spec: "file.npz" with arrays x and y, "file.csv" with a label column, "digits:test", "mnist:train",
-            "fashion-mnist:test", or "package.module:name" of a `Dataset`, a pair (x, y) or a function returning one.
+            "fashion-mnist:test", or "package.module:name" or "path/to/file.py:name" of a `Dataset`, a pair (x, y) or a
+            function returning one.
 
     Raises:
         DataError: if it cannot be read.
@@ -126,15 +132,17 @@ def load(spec: str) -> Dataset:
         x, y, where = known.load(name, part or "test")
         return dataset(x, y, f"{name}:{part or 'test'} ({where})")
     path = Path(spec)
+    if path.suffix in {".npz", ".csv"} and (reason := missing(spec)):
+        raise DataError(reason)
     if path.suffix == ".npz":
         return dataset(*archive.read(path), origin=path.name)
     if path.suffix == ".csv":
         return dataset(*table.read(path), origin=path.name)
-    if part and all(piece.isidentifier() for piece in [*name.split("."), *part.split(".")]):
-        return _from_python(name, part)
+    if names_object(spec):
+        return _from_python(spec)
     raise UsageError(
         f"cannot tell what data {spec!r} is: expected a .npz or .csv file, one of {', '.join(known.NAMES)} "
-        "(with :train or :test), or package.module:name"
+        "(with :train or :test), package.module:name or path/to/file.py:name"
     )
 
 
@@ -145,23 +153,25 @@ def _tensor(values: Any, name: str, origin: str) -> Tensor:
     try:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{name} in {origin} is not an array of numbers: {error}") from error
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise DataError(f"{name} in {origin} is not an array of numbers that torch takes (it holds {kind})") from error
 
 
-def _from_python(module: str, attribute: str) -> Dataset:
-    """The object `module:attribute`, called if it can be."""
-    origin = f"{module}:{attribute}"
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+def _from_python(origin: str) -> Dataset:
+    """The object `module:attribute` or `file.py:attribute`, called if it can be."""
+    file = python_file(origin)
+    if file is not None and (reason := missing(file)):
+        raise DataError(reason)
     try:
-        value: Any = importlib.import_module(module)
-        for piece in attribute.split("."):
-            value = getattr(value, piece)
-        value = value() if callable(value) and not isinstance(value, Dataset) else value
+        value: Any = python_object(
+            origin, lambda found: found() if callable(found) and not isinstance(found, Dataset) else found
+        )
     except NetgainError:
         raise
     except Exception as error:
-        raise DataError(f"{origin} failed: {type(error).__name__}: {error}") from error
+        near = difflib.get_close_matches(origin.partition(":")[0], known.NAMES, n=1)
+        hint = f"; did you mean {near[0]}?" if near and isinstance(error, ModuleNotFoundError) else ""
+        raise DataError(f"{origin} failed: {type(error).__name__}: {error}{hint}") from error
     if isinstance(value, Dataset):
         return value
     if not isinstance(value, tuple | list) or len(value) != 2:

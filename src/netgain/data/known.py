@@ -104,7 +104,17 @@ def status() -> Iterator[tuple[str, str, str]]:
             try:
                 yield f"{name}:{part}", load(name, part)[2], ""
             except DataError as error:
-                yield f"{name}:{part}", "", error.detail
+                yield (
+                    f"{name}:{part}",
+                    "",
+                    f"not found; see `netgain data {name}`" if _absent(name, part) else error.detail,
+                )
+
+
+def _absent(name: str, part: str) -> bool:
+    """Whether an image data set's files are not there at all, rather than damaged."""
+    kinds = ("images-idx3", "labels-idx1")
+    return name in IMAGES and None in [find(name, f"{_FILES[part]}-{kind}-ubyte") for kind in kinds]
 
 
 def _idx(path: Path, images: Images) -> np.ndarray:

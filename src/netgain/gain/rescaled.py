@@ -17,10 +17,12 @@ from netgain.gain.result import GainBound, Tail
 from netgain.gain.scaling import rescaled
 from netgain.gain.segments import Segment, segments
 from netgain.linear.base import AbstractLinearMap
+from netgain.linear.convolution import Conv, ConvTransposed
 from netgain.network.graph import Affine, Network, Node
 from netgain.norms.operator import operator_norm
 
 _WORK = 3e10  # multiplications that the search for scales may spend
+_CONV_RTOL = 5e-3  # relative width of the proved norms of rescaled convolutions
 _BLOCK = 8  # singular vectors tracked a map
 _WORTH = 0.995  # estimated improvement from which a segment's rescaled norms are proved
 
@@ -79,12 +81,16 @@ class Rescaled:
             return
         sides = search.sides(logs)
         proved = {
-            node.name: operator_norm(rescaled(_map(node), *side), Norm.L2, rtol=self.rtol).upper.value
+            node.name: operator_norm(rescaled(_map(node), *side), Norm.L2, rtol=self._tolerance(_map(node))).upper.value
             for node, side in zip(segment.maps, sides, strict=True)
         }
         if mul_up(*proved.values()) < before:
             factors.update(proved)
             scales[segment.maps[-1].name] = sides[-1][0]
+
+    def _tolerance(self, linear_map: AbstractLinearMap) -> float:
+        """Convolutions are proved once more at a width that spares writing them out as matrices."""
+        return max(self.rtol, _CONV_RTOL) if isinstance(linear_map, Conv | ConvTransposed) else self.rtol
 
 
 def _map(node: Node) -> AbstractLinearMap:

@@ -24,17 +24,28 @@ class Running:
 
     Attributes:
         value: the computed values x.
-        error: entry by entry, not below |x - z| for the real values z.
+        error: entry by entry, not below |x - z| for the real values z; None where only `total` is carried.
         total: row by row, not below ||x - z||_2.
     """
 
     value: Float[Tensor, "batch *shape"]
-    error: Float[Tensor, "batch *shape"]
+    error: Float[Tensor, "batch *shape"] | None
     total: Float[Tensor, " batch"]
 
+    @property
+    def entries(self) -> Float[Tensor, "batch *shape"]:
+        """A bound entry by entry: the row's where no other is carried, since |x - z| <= ||x - z||_2."""
+        if self.error is None:
+            return _spread(self.total, self.value).expand_as(self.value)
+        return self.error
 
-def settle(value: Tensor, error: Tensor, total: Tensor) -> Running:
+
+def settle(value: Tensor, error: Tensor | None, total: Tensor) -> Running:
     """Each bound improved by the other, |x - z| <= ||x - z||_2; infinite where the value is not finite."""
+    if error is None:
+        # A sum with an infinity or a NaN in it is not finite.
+        known = value.reshape(len(value), value.shape[1:].numel()).sum(1).isfinite() & ~total.isnan()
+        return Running(value, None, torch.where(known, total, torch.inf))
     broken = ~value.isfinite()
     error = torch.where(broken | error.isnan(), torch.inf, error)
     total = torch.where(broken.reshape(len(value), -1).any(1) | total.isnan(), torch.inf, total)
@@ -122,11 +133,11 @@ class AffineRule:
         return cls(kind, stages, torch.inf if proved is None else proved)
 
     def __call__(self, x: Running) -> Running:
-        """The running error behind the node."""
+        """The running error behind the node, entry by entry only if it is carried in front of it."""
         value, error, staged = x.value, x.error, x.total
         rounded = torch.zeros_like(staged)
         for stage in self.stages:
-            error = stage.entrywise(value, error)
+            error = None if error is None else stage.entrywise(value, error)
             added = stage.rounded(value)
             rounded = (stage.factor * rounded + added) * _SLACK + UNDERFLOW
             staged = (stage.factor * staged + added) * _SLACK + UNDERFLOW
@@ -134,11 +145,24 @@ class AffineRule:
         total = torch.fmin(staged, (self.factor * x.total + rounded) * _SLACK + UNDERFLOW)
         if self.kind.bias is not None:
             value = value + self.kind.bias
-            bias = UNIT_ROUNDOFF * value.abs()
-            bias = bias if self.kind.bias_error is None else bias + self.kind.bias_error
-            bias = bias * _SLACK + UNDERFLOW
-            error, total = error + bias, total + norm_upper(bias, Norm.L2)
-        return settle(value, error * _SLACK + UNDERFLOW, total * _SLACK + UNDERFLOW)
+            total = total + self._biased(value)
+            if error is not None:
+                error = error + self._biased_entries(value)
+        error = None if error is None else error * _SLACK + UNDERFLOW
+        return settle(value, error, total * _SLACK + UNDERFLOW)
+
+    def _biased_entries(self, value: Tensor) -> Tensor:
+        """What adding the bias can lose, entry by entry: rounding of the sum and the bias's own error."""
+        bias = UNIT_ROUNDOFF * value.abs()
+        bias = bias if self.kind.bias_error is None else bias + self.kind.bias_error
+        return bias * _SLACK + UNDERFLOW
+
+    def _biased(self, value: Tensor) -> Tensor:
+        """The same in l2, by the triangle inequality."""
+        lost = UNIT_ROUNDOFF * norm_upper(value, Norm.L2) + UNDERFLOW * value.shape[1:].numel()
+        if self.kind.bias_error is not None:
+            lost = lost + norm_upper(self.kind.bias_error.unsqueeze(0), Norm.L2)
+        return lost * _SLACK
 
 
 def _gamma(linear_map: AbstractLinearMap) -> float:
@@ -147,7 +171,16 @@ def _gamma(linear_map: AbstractLinearMap) -> float:
 
 
 def elementwise(activation: Activation, x: Running, value: Tensor) -> Running:
-    """|fl(phi(x)) - phi(z)| <= max |slope over [x - E, x + E]| E + value error; from phi's range where infinite."""
+    """|fl(phi(x)) - phi(z)| <= max |slope over [x - E, x + E]| E + value error; from phi's range where infinite.
+
+    In l2 alone, with the global slope.
+    """
+    if x.error is None:
+        line = x.value.new_tensor(torch.inf)
+        least, greatest = activation.slope_range(-line, line)
+        steepest = torch.maximum(least.abs(), greatest.abs()).max()
+        total = torch.where(x.total == 0, 0.0, steepest * x.total) + _size(activation.value_error(x.value), value)
+        return settle(value, None, total * _SLACK + UNDERFLOW)
     low, high = tensor_down(x.value - x.error), tensor_up(x.value + x.error)
     least, greatest = activation.slope_range(low, high)
     slope = torch.maximum(least.abs(), greatest.abs()).expand_as(x.value)
@@ -163,41 +196,52 @@ def elementwise(activation: Activation, x: Running, value: Tensor) -> Running:
 
 def vector(function: AbstractVectorFunction, proved: float | None, x: Running, value: Tensor) -> Running:
     """The function's own error bound, and its l2 gain times the l2 error plus its rounding."""
-    error = function.error(x.value, x.error)
+    error = None if x.error is None else function.error(x.value, x.error)
     gain = function.gain(Norm.L2)
     gain = gain if proved is None else min(gain, proved)
-    local = function.error(x.value, torch.zeros_like(x.value))
-    total = torch.where(x.total == 0, 0.0, gain * x.total) + norm_upper(local, Norm.L2)
+    total = torch.where(x.total == 0, 0.0, gain * x.total)
+    if function.rounds:
+        total = total + norm_upper(function.error(x.value, torch.zeros_like(x.value)), Norm.L2)
     return settle(value, error, total * _SLACK + UNDERFLOW)
+
+
+def _size(error: Tensor, value: Tensor) -> Tensor:
+    """The l2 norm of each row of errors, which may broadcast against the values."""
+    if not bool((error != 0).any()):
+        return value.new_zeros(len(value))
+    return norm_upper(error.expand_as(value), Norm.L2)
 
 
 def weighted_sum(kind: Sum, inputs: list[Running], value: Tensor) -> Running:
     """The sum of |scale| times each error, and the rounding of the sum."""
+    entries = all(x.error is not None for x in inputs)
     error, total, size = torch.zeros_like(value), torch.zeros_like(inputs[0].total), torch.zeros_like(value)
     for scale, x in zip(kind.scales, inputs, strict=True):
-        error = error + abs(scale) * x.error
+        error = error + abs(scale) * x.entries if entries else error
         total = total + abs(scale) * x.total
         size = size + abs(scale) * x.value.abs()
     terms = len(inputs)
     local = inflate(gamma(terms + 1) * inflate(size, terms), 2)
     total = inflate(total, terms) + norm_upper(local, Norm.L2)
-    return settle(value, tensor_up(inflate(error, terms) + local), tensor_up(total))
+    return settle(value, tensor_up(inflate(error, terms) + local) if entries else None, tensor_up(total))
 
 
 def concatenated(kind: Concat, inputs: list[Running], value: Tensor) -> Running:
     """The errors joined as the values are."""
-    error = torch.cat([x.error for x in inputs], dim=kind.axis + 1)
+    entries = all(x.error is not None for x in inputs)
+    error = torch.cat([x.entries for x in inputs], dim=kind.axis + 1) if entries else None
     return settle(value, error, norm_upper(torch.stack([x.total for x in inputs], dim=1), Norm.L2))
 
 
 def bilinear(form: Form, x: Running, y: Running, value: Tensor) -> Running:
     """|fl(x y) - z w| <= |x| (F + gamma |y|) + E (|y| + F) for |x - z| <= E, |y - w| <= F."""
     terms = 1 if form is Form.PRODUCT else x.value.shape[-1]
-    left = tensor_up(y.error + tensor_up(gamma(terms) * y.value.abs()))
-    right = tensor_up(y.value.abs() + y.error)
+    left = tensor_up(y.entries + tensor_up(gamma(terms) * y.value.abs()))
+    right = tensor_up(y.value.abs() + y.entries)
     if form is Form.PRODUCT:
-        first, second = x.value.abs() * left, x.error * right
+        first, second = x.value.abs() * left, x.entries * right
     else:
-        first, second = x.value.abs() @ left, x.error @ right
-    error = tensor_up(inflate(first, terms) + inflate(second, terms)) + UNDERFLOW
-    return settle(value, error * _SLACK, torch.full_like(x.total, torch.inf))
+        first, second = x.value.abs() @ left, x.entries @ right
+    error = (tensor_up(inflate(first, terms) + inflate(second, terms)) + UNDERFLOW) * _SLACK
+    total = norm_upper(error, Norm.L2)
+    return settle(value, error if x.error is not None and y.error is not None else None, total)

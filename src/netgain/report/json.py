@@ -11,6 +11,7 @@ from typing import Any
 
 from netgain.core.codes import CODES
 from netgain.core.errors import DataError, NetgainError
+from netgain.core.files import missing
 from netgain.core.record import SCHEMA, Record
 
 _LIMIT = 256 * 2**20
@@ -61,6 +62,8 @@ def load(path: str | os.PathLike[str]) -> Record:
         DataError: if the file is missing, too large, not JSON, of another schema, or lacks fields.
     """
     file = pathlib.Path(path)
+    if reason := missing(os.fspath(path)):
+        raise DataError(reason)
     try:
         if file.stat().st_size > _LIMIT:
             raise DataError(f"{path} holds {file.stat().st_size} bytes; a record has at most {_LIMIT}")

@@ -39,6 +39,11 @@ class AbstractVectorFunction(abc.ABC):
         """Whether f(t x) = t f(x) for all t >= 0 (max, sort, max-pooling)."""
         return False
 
+    @property
+    def rounds(self) -> bool:
+        """Whether `value` rounds; False where it only picks entries, so that value(x) = f(x) for float64 x."""
+        return True
+
     @abc.abstractmethod
     def value(self, x: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
         """f for each row, in ordinary arithmetic of the argument's dtype, differentiable."""

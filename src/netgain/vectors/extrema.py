@@ -57,6 +57,11 @@ class Sort(AbstractVectorFunction):
         """Scaling keeps the order."""
         return True
 
+    @property
+    def rounds(self) -> bool:
+        """Picks entries."""
+        return False
+
     def value(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
         """The sorted entries."""
         return torch.sort(x, dim=self.axis + 1, descending=self.descending).values
@@ -120,6 +125,11 @@ class GroupSort(AbstractVectorFunction):
         """Scaling keeps the order."""
         return True
 
+    @property
+    def rounds(self) -> bool:
+        """Picks entries."""
+        return False
+
     def value(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
         """The entries, sorted in groups."""
         axis = self.axis + 1
@@ -181,6 +191,11 @@ class Extremum(AbstractVectorFunction):
     def positively_homogeneous(self) -> bool:
         """Scaling keeps the order."""
         return True
+
+    @property
+    def rounds(self) -> bool:
+        """Picks entries."""
+        return False
 
     def value(self, x: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
         """The extreme entry."""

@@ -108,6 +108,11 @@ class MaxPool(AbstractVectorFunction):
         """Scaling keeps the order."""
         return True
 
+    @property
+    def rounds(self) -> bool:
+        """Picks entries."""
+        return False
+
     def value(self, x: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
         """The largest entries."""
         spatial = len(self.kernel)
@@ -208,6 +213,11 @@ class AdaptiveMaxPool(AbstractVectorFunction):
     def positively_homogeneous(self) -> bool:
         """Scaling keeps the order."""
         return True
+
+    @property
+    def rounds(self) -> bool:
+        """Picks entries."""
+        return False
 
     def value(self, x: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
         """The largest entries."""

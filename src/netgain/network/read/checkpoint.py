@@ -14,6 +14,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from netgain.core.errors import CheckpointMismatchError, ModelError, TooLargeError, UnsafeFileError
+from netgain.core.files import missing
 from netgain.network.read.export import quiet, summary
 from netgain.network.read.pickles import check_pickles
 
@@ -35,18 +36,18 @@ def load_weights(module: nn.Module, path: str, *, allow_pickle: bool = False) ->
         UnsafeFileError: if the file could run code or lies about its sizes.
         ModelError: if the file cannot be read.
     """
-    if not pathlib.Path(path).is_file():
-        raise ModelError(f"{path} does not exist or is not a file")
+    if reason := missing(path):
+        raise ModelError(reason)
     if path.lower().endswith(".safetensors"):
         state = read_safetensors(path)
     else:
         state = read_state_dict(path, allow_pickle=allow_pickle)
     expected = module.state_dict()
     state = _without_prefix(state, expected)
-    missing, surplus = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    absent, surplus = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     problems: list[str] = []
-    if missing:
-        problems.append(f"{len(missing)} tensors are missing ({_few(missing)})")
+    if absent:
+        problems.append(f"{len(absent)} tensors are missing ({_few(absent)})")
     if surplus:
         problems.append(f"{len(surplus)} are not in the model ({_few(surplus)})")
     for name in sorted(set(state) & set(expected)):

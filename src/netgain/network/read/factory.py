@@ -1,15 +1,13 @@
 """Models named by "package.module:factory" and the shapes that examples are made of."""
 
-import importlib
-import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from netgain.core.errors import ModelError, UsageError
+from netgain.core.errors import FactoryError, UsageError
+from netgain.core.files import missing, python_file, python_object
 from netgain.network.read.export import at, summary
 
 Example = Tensor | Sequence[int] | tuple[Tensor, ...]
@@ -18,31 +16,22 @@ Example = Tensor | Sequence[int] | tuple[Tensor, ...]
 def build(spec: str) -> nn.Module:
     """The module that a factory returns when it is called without arguments.
 
-    The working directory is importable, as for `python -m`.
-
     Args:
-        spec: "package.module:factory"; the name may be a module class, a function or a module object.
+        spec: "package.module:factory" or "path/to/file.py:factory"; the name may be a module class, a function or a
+            module object.
 
     Raises:
-        ModelError: if the import or the call fails, or no nn.Module comes out.
+        FactoryError: if the import or the call fails, or no nn.Module comes out.
     """
-    path, _, name = spec.partition(":")
-    here = str(pathlib.Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
+    file = python_file(spec)
+    if file is not None and (reason := missing(file)):
+        raise FactoryError(reason)
     try:
-        found: Any = importlib.import_module(path)
-        for part in name.split("."):
-            found = getattr(found, part)
-        module = found if isinstance(found, nn.Module) else found()
+        module: Any = python_object(spec, lambda found: found if isinstance(found, nn.Module) else found())
     except Exception as error:  # user code: any exception is theirs, reported with their line
-        raise ModelError(f"{spec} failed{at(error)}: {summary(error)}") from error
-    finally:
-        if added:
-            sys.path.remove(here)
+        raise FactoryError(f"{spec} failed{at(error)}: {summary(error)}") from error
     if not isinstance(module, nn.Module):
-        raise ModelError(f"{spec} returned {type(module).__name__}, expected a torch.nn.Module")
+        raise FactoryError(f"{spec} returned {type(module).__name__}, expected a torch.nn.Module")
     return module
 
 

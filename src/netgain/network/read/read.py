@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from netgain.core.errors import ModelError, UnsafeFileError, UsageError
+from netgain.core.errors import ExampleError, ModelError, UnsafeFileError, UsageError
+from netgain.core.files import missing, names_object
 from netgain.network.check import (
     check_finite,
     check_limit,
@@ -46,8 +47,8 @@ def read(
     a note lists it) and *batch independence* (a row does not change with its batch partners or the batch size).
 
     Args:
-        model: an nn.Module, "model.onnx", "model.pt2", or "package.module:factory". The module itself is not touched:
-            an eval-mode copy is read.
+        model: an nn.Module, "model.onnx", "model.pt2", "package.module:factory" or "path/to/file.py:factory". The
+            module itself is not touched: an eval-mode copy is read.
         example: one batch (first axis: the batch), a tuple of batches for several inputs, or the shape of one sample
             as integers. Without one, the model's attribute `example_input` or `input_shape`. Files carry their own, but
             an ONNX file that leaves axes open (height and width) takes their size from here.
@@ -84,7 +85,7 @@ def _read(model: Model, example: Example | None, weights: Any, output: int | str
             raise UsageError(f"{text} carries its own weights; --weights is for package.module:factory")
         _require_file(text)
         return _read_onnx(text, example, output) if suffix == ".onnx" else _read_program(text, output)
-    if ":" in text and "/" not in text and "\\" not in text:
+    if names_object(text):
         return _read_module(build(text), example, weights, output, (text, allow_pickle))
     _require_file(text)
     if suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"):
@@ -94,13 +95,17 @@ def _read(model: Model, example: Example | None, weights: Any, output: int | str
                 "package.module:factory and this file as --weights"
             )
         return _read_module(load_module(text), example, weights, output, (pathlib.Path(text).name, allow_pickle))
-    raise ModelError(f"{text} is not a model: expected .onnx, .pt2 or package.module:factory")
+    if suffix == ".py":
+        raise ModelError(f"{text} holds code: name the factory in it, as in {text}:build")
+    if suffix == ".safetensors":
+        raise ModelError(f"{text} holds weights only: name the factory of the network, and pass this file as weights")
+    raise ModelError(f"{text} is not a model")
 
 
 def _require_file(path: str) -> None:
     """Raise unless a file is there."""
-    if not pathlib.Path(path).is_file():
-        raise ModelError(f"{path} does not exist or is not a file")
+    if reason := missing(path):
+        raise ModelError(reason)
 
 
 def _read_onnx(path: str, example: Example | None, output: int | str | None) -> Network:
@@ -181,15 +186,17 @@ def call_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """The model's output.
 
     Raises:
-        ModelError: if its code fails, with the user's line.
+        ExampleError: if its code fails, with the user's line.
     """
     try:
         with torch.no_grad(), quiet():
             return module(*inputs)
     except Exception as error:  # user code: any exception is theirs, reported with their line
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-        hint = "the first axis of an example is the batch"
-        raise ModelError(f"the model fails on input of shape {shapes}{at(error)} ({hint}): {summary(error)}") from error
+        hint = "the first axis is the batch"
+        raise ExampleError(
+            f"the model fails on input of shape {shapes} ({hint}){at(error)}: {summary(error)}"
+        ) from error
 
 
 def is_dynamic(program: ExportedProgram) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from netgain.core.errors import ModelError, UsageError
+from netgain.core.errors import ExampleError, ModelError, UsageError
 from netgain.network.read.onnx.load import Model, Port
 
 Shape = tuple[int, ...]
@@ -48,7 +48,8 @@ def settle_inputs(model: Model, shape: Shape | Mapping[str, Shape] | None) -> tu
 
     Raises:
         ModelError: if an input has an open axis that `shape` does not settle.
-        UsageError: if `shape` does not fit the inputs.
+        ExampleError: if `shape` does not fit the inputs.
+        UsageError: if it names others.
     """
     if not model.inputs:
         raise ModelError(f"{model.path.name} has no input: its output is a constant")
@@ -87,7 +88,7 @@ def _settled(port: Port, given: Shape | None, symbol: int | str | None) -> Input
         if len(given) != len(port.dims) or any(
             isinstance(size, int) and size != want for size, want in zip(port.dims, given, strict=True)
         ):
-            raise UsageError(f"shape {given} does not fit the input {port.name!r} of shape {_shown(port)}")
+            raise ExampleError(f"shape {given} does not fit the input {port.name!r} of shape {_shown(port)}")
         grows = tuple(k for k, size in enumerate(port.dims) if given[k] == 1 and _is_batch(k, size, symbol))
         return Input(port, _positive(given, port), grows)
     grows = tuple(k for k, size in enumerate(port.dims) if _is_batch(k, size, symbol))
