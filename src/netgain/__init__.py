@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netgain.activations.table import activation as activation
+    from netgain.certification.audit import AuditOptions as AuditOptions
     from netgain.certification.audit import audit as audit
+    from netgain.certification.certify import CertifyOptions as CertifyOptions
     from netgain.certification.certify import certify as certify
+    from netgain.core.errors import NetgainError as NetgainError
     from netgain.core.norms import Norm as Norm
     from netgain.core.results import Bound as Bound
     from netgain.core.results import Enclosure as Enclosure
@@ -25,6 +28,9 @@ _HOMES = {
     "activation": "netgain.activations.table",
     "audit": "netgain.certification.audit",
     "certify": "netgain.certification.certify",
+    "AuditOptions": "netgain.certification.audit",
+    "CertifyOptions": "netgain.certification.certify",
+    "NetgainError": "netgain.core.errors",
     "Norm": "netgain.core.norms",
     "Bound": "netgain.core.results",
     "Enclosure": "netgain.core.results",

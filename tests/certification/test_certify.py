@@ -1,5 +1,6 @@
 """Radii: exact on linear classifiers, zero on ties, never beaten, and certified <= attacked."""
 
+import inspect
 import math
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ from netgain.certification.certify import CertifyOptions, certify
 from netgain.certification.pairs import pair_gains
 from netgain.core.errors import (
     CertificateError,
+    DataError,
     DataMismatchError,
     EmptyDataError,
     LabelError,
@@ -214,3 +216,42 @@ def test_epsilon_must_be_positive(epsilon: float):
 
 def test_the_public_name_is_this_function():
     assert netgain.certify is certify
+
+
+def test_arrays_and_a_single_epsilon_are_taken():
+    x, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    network = mlp(4, 5, 3)
+    expected = certify(network, x, y, epsilon=[0.1], options=QUIET)
+    found = certify(network, x.numpy(), y.numpy(), epsilon=0.1, options=QUIET)
+    assert torch.equal(found.radii, expected.radii)
+    assert found.certified_accuracy == expected.certified_accuracy
+    assert repr(found).startswith("<Certification l2: 6 samples; clean ")
+    assert "at 0.1" in repr(found)
+    assert len(repr(found)) < 120
+    assert netgain.audit(network, x.numpy(), y.numpy()).certification is not None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_inputs_that_are_not_finite_are_refused(bad: float):
+    x, y = torch.rand(3, 4), torch.tensor([0, 1, 2])
+    x[1, 2] = bad
+    with pytest.raises(DataError, match="sample 1"):
+        certify(mlp(4, 5, 3), x, y, options=QUIET)
+    with pytest.raises(DataError, match="sample 1"):
+        netgain.audit(mlp(4, 5, 3), x, y)
+
+
+def test_arguments_of_the_wrong_kind_are_named():
+    x, y = torch.rand(3, 4), torch.tensor([0, 1, 2])
+    network = mlp(4, 5, 3)
+    bare, bare_audit = inspect.unwrap(certify), inspect.unwrap(netgain.audit)  # as users have them, unchecked
+    with pytest.raises(UsageError, match=r"netgain\.read"):
+        bare(torch.nn.Linear(4, 3), x, y)
+    with pytest.raises(UsageError, match=r"netgain\.read"):
+        bare_audit(torch.nn.Linear(4, 3))
+    with pytest.raises(UsageError, match="l3"):
+        bare(network, x, y, norm="l3")
+    with pytest.raises(UsageError, match="inputs must be a tensor or a NumPy array, got list"):
+        bare(network, x.tolist(), y)
+    with pytest.raises(LabelError, match="float32"):
+        bare(network, x, y.float(), options=QUIET)

@@ -222,3 +222,21 @@ def test_a_model_that_refuses_the_data_names_the_data(netgain, folder, monkeypat
     ran = netgain("audit", "nets.py:build", "--data", "test.npz", "--input-shape", "5")
     assert ran.code == 2
     assert "NG016" in ran.err
+
+
+def test_an_interrupt_while_libraries_load_leaves_at_once():
+    source = pathlib.Path(__file__).parents[2] / "src"
+    script = (
+        "import os, signal\n"
+        "from netgain.cli.session import loading\n"
+        "before = signal.getsignal(signal.SIGINT)\n"
+        "with loading(): pass\n"
+        "assert signal.getsignal(signal.SIGINT) is before\n"
+        "with loading():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here')\n"
+    )
+    ran = python("-c", script, env=os.environ | {"PYTHONPATH": str(source)})
+    assert ran.returncode == 130
+    assert ran.stderr == "Interrupted; no file was left half-written.\n"
+    assert ran.stdout == ""

@@ -68,3 +68,23 @@ def test_registry_refuses_duplicates_and_offers_near_names():
     with pytest.raises(UsageError, match="alpha"):
         table["alpa"]
     assert table["alpha"] == 1
+
+
+def test_results_print_in_a_line_and_what_they_print_is_proved():
+    common = {"quantity": "operator norm", "norm": Norm.L2, "method": "SVD"}
+    lower = Bound(value=1.0000001, side=Side.LOWER, **common)
+    upper = Bound(value=1234567.8, side=Side.UPPER, **common)
+    assert repr(upper) == "<Bound operator norm <= 1.23457e+6 (l2, global, proved by SVD)>"
+    assert repr(Enclosure(lower, upper)) == "<Enclosure 1 <= operator norm <= 1.23457e+6 (l2, global, proved)>"
+    estimate = Estimate(value=2.5, quantity="stable rank", method="power iteration", uncertainty=0.25)
+    assert repr(estimate) == "<Estimate stable rank about 2.5 +- 0.25 (not proved, by power iteration)>"
+
+
+@pytest.mark.parametrize("value", [0.0, 5e-324, 1e-310, 0.1, 1 / 3, 1.0, 1.0000001, 999999.5, 1.7e308])
+def test_shown_bounds_are_rounded_away_from_the_truth(value):
+    assert float(Side.LOWER.shown(value)) <= value <= float(Side.UPPER.shown(value))
+    assert math.isclose(float(Side.UPPER.shown(value)), value, rel_tol=1e-5)
+
+
+def test_an_infinite_bound_is_shown():
+    assert Side.UPPER.shown(math.inf) == "inf"

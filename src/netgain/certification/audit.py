@@ -7,12 +7,13 @@ import os
 import platform
 import time
 
+import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
 import netgain
-from netgain.certification.certify import Certification, CertifyOptions, certify_analysed, check_data
+from netgain.certification.certify import Certification, CertifyOptions, certify_analysed, check_data, tensors
 from netgain.certification.findings import findings
 from netgain.certification.logits import logits
 from netgain.certification.proportions import rate
@@ -20,7 +21,8 @@ from netgain.core.errors import UsageError
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
 from netgain.core.record import DataInfo, GainInfo, LayerInfo, ModelInfo, RadiusInfo, Rate, Record
-from netgain.gain.lipschitz import Analysis, analyse
+from netgain.core.results import Side
+from netgain.gain.lipschitz import Analysis, analyse, checked
 from netgain.network import describe
 from netgain.network.digest import digest
 from netgain.network.graph import Affine, Network
@@ -47,18 +49,24 @@ class AuditOptions:
     preprocess: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Audit:
     """A record, and the certification behind it where there were data."""
 
     record: Record
     certification: Certification | None
 
+    def __repr__(self) -> str:
+        gain = self.record.gain
+        sides = "" if gain is None else f": {Side.LOWER.shown(gain.lower)} <= L <= {Side.UPPER.shown(gain.upper)}"
+        certified = "" if self.certification is None else f", {self.certification!r}"
+        return f"<Audit of {self.record.model.origin}{sides} ({self.record.norm}, proved){certified}>"
+
 
 def audit(
     network: Network,
-    inputs: Shaped[Tensor, "samples *shape"] | None = None,
-    labels: Int[Tensor, " samples"] | None = None,
+    inputs: Shaped[Tensor | np.ndarray, "samples *shape"] | None = None,
+    labels: Shaped[Tensor | np.ndarray, " samples"] | None = None,
     *,
     data: DataInfo | None = None,
     options: AuditOptions | None = None,
@@ -82,23 +90,25 @@ def audit(
 
     Raises:
         NoSoundRuleError: if an operation has no proved rule; nothing is reported then.
-        UsageError: if inputs come without labels.
+        UsageError: if inputs come without labels, or an argument is of the wrong kind.
     """
     options = options or AuditOptions()
+    checked(network, options.norm, options.certify.seconds)
     if (inputs is None) != (labels is None):
         raise UsageError("inputs and labels go together")
     began, limits = time.monotonic(), options.certify
     starts, head, cut = None, network, ""
-    if inputs is not None and labels is not None:
+    given = None if inputs is None or labels is None else tensors(inputs, labels)
+    if given is not None:
         head, cut = logits(network)
-        check_data(head, inputs, labels)
-        starts = inputs[:_STARTS].double()
+        check_data(head, *given)
+        starts = given[0][:_STARTS].double()
     seconds = limits.seconds if limits.seconds is None or not cut else limits.seconds / 2
     analysis = analyse(network, options.norm, seconds=seconds, seed=limits.seed, starts=starts, progress=progress)
     certification = None
-    if inputs is not None and labels is not None:
+    if given is not None:
         decisive = analysis if not cut else analyse(head, options.norm, seconds=seconds, seed=limits.seed)
-        certification = certify_analysed(decisive, inputs, labels, limits, cut, progress)
+        certification = certify_analysed(decisive, *given, limits, cut, progress)
     record = _record(network, analysis, certification, data, options)
     return Audit(dataclasses.replace(record, seconds=time.monotonic() - began), certification)
 

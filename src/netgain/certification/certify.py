@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
@@ -12,12 +13,12 @@ from netgain.certification.attacks.pgd import PGD
 from netgain.certification.logits import logits
 from netgain.certification.pairs import pair_gains
 from netgain.certification.proportions import rate
-from netgain.core.errors import CertificateError, DataMismatchError, EmptyDataError, LabelError, UsageError
+from netgain.core.errors import CertificateError, DataError, DataMismatchError, EmptyDataError, LabelError, UsageError
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
 from netgain.core.record import Rate
 from netgain.core.rounding import check_arithmetic, tensor_down, tensor_up
-from netgain.gain.lipschitz import Analysis, analyse
+from netgain.gain.lipschitz import Analysis, analyse, checked
 from netgain.network.graph import Network
 from netgain.propagate.evaluate import evaluate
 
@@ -44,7 +45,7 @@ class CertifyOptions:
     seed: int = 0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Certification:
     """What was proved, and what attacks found, for each input.
 
@@ -72,6 +73,14 @@ class Certification:
     epsilon: tuple[float, ...]
     attacked: tuple[Attacked, ...] = ()
     cut: str = ""
+
+    def __repr__(self) -> str:
+        proved = [f"{rate.value:.1%} at {rate.epsilon:g}" for rate in self.certified_accuracy]
+        tried = [f"{rate.value:.1%} at {rate.epsilon:g}" for rate in self.attacked_accuracy]
+        parts = [f"{len(self.labels)} samples", f"clean {self.clean_accuracy.value:.1%}"]
+        parts += [f"certified {', '.join(proved)}"] if proved else []
+        parts += [f"survived attack {', '.join(tried)} of {len(self.attacked[0].indices)}"] if tried else []
+        return f"<Certification {self.norm}: {'; '.join(parts)}>"
 
     @property
     def correct(self) -> Bool[Tensor, " samples"]:
@@ -108,11 +117,11 @@ class Certification:
 
 def certify(
     network: Network,
-    inputs: Shaped[Tensor, "samples *shape"],
-    labels: Int[Tensor, " labels"],
+    inputs: Shaped[Tensor | np.ndarray, "samples *shape"],
+    labels: Shaped[Tensor | np.ndarray, " labels"],
     *,
     norm: Norm | str = Norm.L2,
-    epsilon: Sequence[float] = (),
+    epsilon: float | Sequence[float] = (),
     options: CertifyOptions | None = None,
 ) -> Certification:
     """Prove a radius around each input within which the decision cannot change, and attack from the other side.
@@ -127,14 +136,16 @@ def certify(
 
     Args:
         network: a classifier, as `netgain.read` gives it.
-        inputs: one a row, in raw units and in the network's shape.
+        inputs: one a row, in raw units and in the network's shape; a tensor or a NumPy array.
         labels: class numbers from 0.
         norm: "l2", "linf" or "l1".
-        epsilon: radii at which accuracy is reported.
+        epsilon: radius or radii at which accuracy is reported.
         options: attack, time limit and seed; its `epsilon` is used where the argument is empty.
 
     Raises:
         NoSoundRuleError: if some operation has no proved rule.
+        DataError: if inputs are not finite real numbers.
+        UsageError: if an argument is of the wrong kind or out of range.
         DataMismatchError: if inputs or labels do not fit the network.
         CertificateError: if the attack broke a certificate: a defect of netgain.
 
@@ -142,10 +153,14 @@ def certify(
         Two float64 forward passes per input, the norms of all layers once, and the attack.
     """
     options = options or CertifyOptions()
-    if epsilon:
-        options = dataclasses.replace(options, epsilon=tuple(float(e) for e in epsilon))
+    measure = checked(network, norm, options.seconds)
+    sizes = (epsilon,) if isinstance(epsilon, int | float) else tuple(epsilon)
+    if sizes:
+        options = dataclasses.replace(options, epsilon=tuple(float(e) for e in sizes))
+    inputs, labels = tensors(inputs, labels)
     head, cut = logits(network)
-    analysis = analyse(head, Norm(norm), seconds=options.seconds, seed=options.seed)
+    check_data(head, inputs, labels)
+    analysis = analyse(head, measure, seconds=options.seconds, seed=options.seed)
     return certify_analysed(analysis, inputs, labels, options, cut)
 
 
@@ -255,6 +270,23 @@ def _attack(
     return tuple(found[epsilon] for epsilon in options.epsilon)
 
 
+def tensors(inputs: object, labels: object) -> tuple[Tensor, Tensor]:
+    """Inputs and labels as detached tensors.
+
+    Raises:
+        UsageError: if one is neither a tensor nor a NumPy array of numbers.
+    """
+    found: list[Tensor] = []
+    for name, value in (("inputs", inputs), ("labels", labels)):
+        if not isinstance(value, Tensor | np.ndarray):
+            raise UsageError(f"{name} must be a tensor or a NumPy array, got {type(value).__name__}")
+        try:
+            found.append(torch.as_tensor(value).detach())
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{name} of dtype {value.dtype} are not numbers that torch takes") from error
+    return found[0], found[1]
+
+
 def check_data(network: Network, inputs: Tensor, labels: Tensor) -> None:
     """Refuse data that do not fit a classifier.
 
@@ -265,6 +297,7 @@ def check_data(network: Network, inputs: Tensor, labels: Tensor) -> None:
 
     Raises:
         EmptyDataError: if there is no input.
+        DataError: if an input is not a finite real number.
         DataMismatchError: if a shape differs.
         LabelError: if a label is no class of the network.
     """
@@ -275,7 +308,12 @@ def check_data(network: Network, inputs: Tensor, labels: Tensor) -> None:
     if labels.shape != (len(inputs),):
         raise DataMismatchError(f"labels have shape {tuple(labels.shape)}, expected ({len(inputs)},)")
     classes = max(2, int(torch.tensor(network.output_shape).prod()))
-    if labels.is_floating_point() or int(labels.min()) < 0 or int(labels.max()) >= classes:
+    if inputs.is_complex() or not bool(torch.isfinite(inputs).all()):
+        row = int((~torch.isfinite(inputs)).reshape(len(inputs), -1).any(1).long().argmax())
+        raise DataError(f"inputs must be finite real numbers; sample {row} is not")
+    if labels.is_floating_point():
+        raise LabelError(f"labels have dtype {labels.dtype}, expected integers")
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise LabelError(
             f"labels run from {int(labels.min())} to {int(labels.max())}; the network has {classes} classes"
         )

@@ -4,7 +4,7 @@ import click
 
 from netgain.cli import options
 from netgain.cli.inputs import check_readable
-from netgain.cli.session import debug_option
+from netgain.cli.session import debug_option, loading
 
 EPILOG = """\b
 Examples:
@@ -37,7 +37,8 @@ def command(
     output.check_writable(outputs)
     check_readable(model, weights=reading.weights)
 
-    from netgain.cli.work import bound
+    with loading():
+        from netgain.cli.work import bound
 
     record = bound(model, reading, computing)
     output.deliver(record, outputs, output.gain_gate(record, gates.max_gain))

@@ -6,7 +6,7 @@ import click
 
 from netgain.cli import options
 from netgain.cli.inputs import check_readable
-from netgain.cli.session import debug_option
+from netgain.cli.session import debug_option, loading
 
 EPILOG = """\b
 Examples:
@@ -42,7 +42,8 @@ def command(
     output.check_writable(outputs)
     check_readable(model, weights=reading.weights, data=checks.data)
 
-    from netgain.cli.work import audit
+    with loading():
+        from netgain.cli.work import audit
 
     record, table = audit(model, dataclasses.replace(checks, command="certify"), reading, computing, gates, outputs)
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]

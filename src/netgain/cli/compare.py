@@ -4,7 +4,7 @@ import click
 
 from netgain.cli import options
 from netgain.cli.inputs import check_readable
-from netgain.cli.session import debug_option
+from netgain.cli.session import debug_option, loading
 
 EPILOG = """\b
 Examples:
@@ -41,7 +41,8 @@ def command(
     output.check_writable(outputs)
     check_readable(before, after, weights=reading.weights, data=checks.data)
 
-    from netgain.cli.work import compared
+    with loading():
+        from netgain.cli.work import compared
     from netgain.report import json, write
     from netgain.report.compare import compare
     from netgain.report.comparison import print_comparison, render_comparison

@@ -3,7 +3,7 @@
 import click
 
 from netgain import __version__
-from netgain.cli.session import debug_option
+from netgain.cli.session import debug_option, loading
 
 _REQUIRED = ("torch", "numpy", "scipy", "safetensors", "jaxtyping", "click", "rich")
 _OPTIONAL = {
@@ -27,9 +27,10 @@ def command() -> None:
     """
     import platform
 
-    import torch
+    with loading():
+        import torch
 
-    from netgain.core.rounding import check_arithmetic
+        from netgain.core.rounding import check_arithmetic
 
     click.echo(f"netgain {__version__}, Python {platform.python_version()}, {platform.platform()}")
     for package in _REQUIRED:

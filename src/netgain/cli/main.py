@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from netgain import __version__
-from netgain.cli.session import Session, debug_option
+from netgain.cli.session import INTERRUPTED, INTERRUPTED_TEXT, Session, debug_option
 from netgain.core.errors import NetgainError
 
 COMMANDS = {
@@ -28,7 +28,7 @@ COMMANDS = {
     "doctor": "Versions, threads, arithmetic, optional packages, data sets.",
     "explain": "What an error or finding code means and what to do.",
 }
-INTERNAL, INTERRUPTED, PIPE_CLOSED = 4, 130, 141
+INTERNAL, PIPE_CLOSED = 4, 141
 
 
 class _PipeClosedError(Exception):
@@ -96,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         code = group.main(list(arguments), prog_name="netgain", standalone_mode=False, obj=session)
         return code if isinstance(code, int) else 0
     except click.exceptions.Abort:
-        _say("Interrupted; no file was left half-written.")
+        _say(INTERRUPTED_TEXT)
         return INTERRUPTED
     except click.ClickException as error:
         error.show()

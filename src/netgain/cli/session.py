@@ -1,7 +1,11 @@
 """What one run of the command line knows about itself, and the options that every command has."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
 from typing import Any
 
 import click
@@ -20,6 +24,28 @@ class Session:
     arguments: tuple[str, ...] = ()
     debug: bool = False
     json_on_stdout: bool = False
+
+
+INTERRUPTED, INTERRUPTED_TEXT = 130, "Interrupted; no file was left half-written."
+
+
+@contextlib.contextmanager
+def loading() -> Generator[None]:
+    """Ctrl-C leaves at once while libraries load: an exception raised inside torch's start aborts the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: object) -> None:
+        os.write(2, f"{INTERRUPTED_TEXT}\n".encode())
+        os._exit(INTERRUPTED)
+
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if before is signal.SIG_IGN else leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:

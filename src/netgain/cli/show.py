@@ -4,7 +4,7 @@ import click
 
 from netgain.cli import options
 from netgain.cli.inputs import check_readable
-from netgain.cli.session import debug_option
+from netgain.cli.session import debug_option, loading
 
 EPILOG = """\b
 Examples:
@@ -30,7 +30,8 @@ def command(model: str, reading: options.Reading, quiet: bool, json: str | None)
     output.check_writable(outputs)
     check_readable(model, weights=reading.weights)
 
-    from netgain.cli.work import show
+    with loading():
+        from netgain.cli.work import show
 
     record, rules = show(model, reading, quiet)
     output.deliver_show(record, rules, outputs)

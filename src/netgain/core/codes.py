@@ -155,9 +155,9 @@ CODES: dict[str, Code] = {
         ),
         Code(
             "NG024",
-            "an option is not usable",
+            "an argument is not usable",
             "An argument is outside its range or two arguments contradict each other.",
-            "`netgain COMMAND --help` lists the options with units and ranges, help() those of a Python function.",
+            "See `netgain COMMAND --help`, or help() of the Python function.",
         ),
         Code(
             "NG030",

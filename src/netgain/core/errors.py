@@ -23,7 +23,9 @@ class NetgainError(Exception):
         if code is not None:
             self.code = code
         entry = CODES[self.code]
-        super().__init__(f"{self.code} {entry.title}: {detail.rstrip('.')}. {entry.action}")
+        sentence = detail.rstrip(".")
+        stop = "" if sentence.endswith("?") else "."
+        super().__init__(f"{self.code} {entry.title}: {sentence}{stop} {entry.action}")
 
 
 class ModelError(NetgainError):

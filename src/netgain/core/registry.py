@@ -35,8 +35,9 @@ class Registry(Generic[T]):
             UsageError: if there is none; the message offers the nearest names.
         """
         if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, n=3) or sorted(self._entries)
-            raise UsageError(f"unknown {self._what} {name!r}; known: {', '.join(near)}")
+            near = difflib.get_close_matches(name, self._entries, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(self._entries))}"
+            raise UsageError(f"unknown {self._what} {name!r}; {hint}")
         return self._entries[name]
 
     def __contains__(self, name: str) -> bool:

@@ -1,10 +1,13 @@
 """Results that say what they prove: Bound, Estimate, Enclosure."""
 
 import dataclasses
+import decimal
 import enum
 import math
 
 from netgain.core.norms import Norm
+
+_DIGITS = 6
 
 
 class Side(enum.StrEnum):
@@ -13,8 +16,16 @@ class Side(enum.StrEnum):
     LOWER = "lower"
     UPPER = "upper"
 
+    def shown(self, value: float) -> str:
+        """A bound of this side in six digits, rounded away from the truth: what is printed is proved as well."""
+        if not math.isfinite(value):
+            return str(value)
+        rounding = decimal.ROUND_CEILING if self is Side.UPPER else decimal.ROUND_FLOOR
+        context = decimal.Context(prec=_DIGITS, rounding=rounding)
+        return f"{context.create_decimal(decimal.Decimal(value)).normalize(context):g}"
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Bound:
     """A proved inequality: the true value of `quantity` lies on the stated side of `value`, rounding included.
 
@@ -45,8 +56,13 @@ class Bound:
         if math.isnan(self.value) or self.value < 0:
             raise ValueError(f"a bound is a non-negative number, got {self.value}")
 
+    def __repr__(self) -> str:
+        sign = "<=" if self.side is Side.UPPER else ">="
+        shown = f"{self.quantity} {sign} {self.side.shown(self.value)}"
+        return f"<Bound {shown} ({self.norm}, {self.region}, proved by {self.method})>"
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Estimate:
     """A number without a proof. Nothing turns it into a Bound.
 
@@ -62,8 +78,12 @@ class Estimate:
     method: str
     uncertainty: float | None = None
 
+    def __repr__(self) -> str:
+        spread = "" if self.uncertainty is None else f" +- {self.uncertainty:.2g}"
+        return f"<Estimate {self.quantity} about {self.value:.6g}{spread} (not proved, by {self.method})>"
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Enclosure:
     """A proved lower and a proved upper bound of one quantity.
 
@@ -87,6 +107,10 @@ class Enclosure:
             raise ValueError(f"bounds of different things: {self.lower} and {self.upper}")
         if self.lower.value > self.upper.value:
             raise ValueError(f"the proofs contradict each other: {self.lower} > {self.upper}")
+
+    def __repr__(self) -> str:
+        low, high = Side.LOWER.shown(self.lower.value), Side.UPPER.shown(self.upper.value)
+        return f"<Enclosure {low} <= {self.upper.quantity} <= {high} ({self.upper.norm}, {self.upper.region}, proved)>"
 
     @property
     def ratio(self) -> float:

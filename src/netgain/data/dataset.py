@@ -17,7 +17,7 @@ from netgain.core.record import DataInfo
 from netgain.data import archive, known, table
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Inputs and labels as they were stored: radii and epsilon are in the units of `x`.
 
@@ -32,6 +32,10 @@ class Dataset:
     y: Int[Tensor, " samples"]
     origin: str
     sha256: str
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.x.shape[1:]))
+        return f"<Dataset {self.origin}: {len(self)} samples of {shape}, {self.x.dtype}>"
 
     def __len__(self) -> int:
         return self.x.shape[0]

@@ -117,7 +117,7 @@ class Opaque:
 Kind = Affine | Elementwise | Vector | Bilinear | Sum | Concat | Opaque
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Node:
     """One operation.
 
@@ -135,8 +135,13 @@ class Node:
     shape: tuple[int, ...]
     source: Source
 
+    def __repr__(self) -> str:
+        kind = type(self.kind).__name__
+        what = f"{kind} of {type(self.kind.map).__name__}" if isinstance(self.kind, Affine) else kind
+        return f"<Node {self.name}: {what}, {', '.join(self.inputs)} -> {'x'.join(map(str, self.shape))}>"
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Network:
     """An immutable graph in topological order, one input, one output, batch axis excluded.
 
@@ -161,6 +166,11 @@ class Network:
     dtype: str = "float32"
     notes: tuple[tuple[str, str], ...] = ()
     origin: str = ""
+
+    def __repr__(self) -> str:
+        shapes = " -> ".join("x".join(map(str, shape)) for shape in (self.input_shape, self.output_shape))
+        origin = f" {self.origin}" if self.origin else ""
+        return f"<Network{origin}: {shapes}, {len(self.nodes)} nodes, {self.parameters:,} parameters, {self.dtype}>"
 
     @property
     def output_shape(self) -> tuple[int, ...]:

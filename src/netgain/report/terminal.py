@@ -67,7 +67,8 @@ def layer_table(record: Record, console: Console, rules: Mapping[str, str] | Non
         else:
             table.add_column(name, justify="right", no_wrap=True)
     for layer in shown:
-        table.add_row(*(Text(figures.printable(show(layer))) for _, _, show in columns))
+        name, *cells = (figures.printable(show(layer)) for _, _, show in columns)
+        table.add_row(*map(Text, (_broken(name, console.width), *cells)))
     console.print(table)
     if len(shown) < len(record.layers):
         left = len(record.layers) - len(shown)
@@ -114,6 +115,11 @@ def _columns(record: Record, width: int, rules: Mapping[str, str] | None):
     return columns
 
 
+def _broken(name: str, width: int) -> str:
+    """The name of a layer; a long one that joins several breaks at the joints where the table is narrow."""
+    return name.replace("+", "+\n") if len(name) > width // 5 else name
+
+
 def slope(layer: LayerInfo) -> str:
     """The slope range of an activation, rounded outwards: "[0, 1]"."""
     if layer.slope_lower is None and layer.slope_upper is None:
@@ -138,7 +144,7 @@ def accuracy_table(record: Record, console: Console) -> None:
     if record.attacked_accuracy:
         subset = figures.count(record.attacked_accuracy[0].samples)
         if words.subset(record):
-            table.add_column("certified" if narrow else f"certified ({subset} attacked)", justify="right")
+            table.add_column(f"certified ({subset})" if narrow else f"certified ({subset} attacked)", justify="right")
         table.add_column("survived (measured)" if narrow else "survived attack (measured)", justify="right")
     for proved in record.certified_accuracy:
         cells = [figures.nearest(proved.epsilon), rate(proved)]

@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -42,9 +43,9 @@ def read(
     Args:
         model: an nn.Module, "model.onnx", "model.pt2", "package.module:factory" or "path/to/file.py:factory". The
             module itself is not touched: an eval-mode copy is read.
-        example: one batch (first axis: the batch), a tuple of batches for several inputs, or the shape of one sample
-            as integers. Without one, the model's attribute `example_input` or `input_shape`. Files carry their own, but
-            an ONNX file that leaves axes open (height and width) takes their size from here.
+        example: one batch (first axis: the batch; a tensor or NumPy array), a tuple of batches for several inputs, or
+            the shape of one sample as integers. Without one, the model's attribute `example_input` or `input_shape`.
+            Files carry their own, but an ONNX file that leaves axes open (height and width) takes their size from here.
         weights: .safetensors, or a torch state dict, for a module or factory.
         preprocess: (mean, std) applied before the model, or the text "mean,std": the network then takes raw inputs.
         output: which output, by position or name; by default all, flattened and joined.
@@ -69,8 +70,14 @@ def read(
 
 def _read(model: Model, example: Example | None, weights: Any, output: int | str | None, allow_pickle: bool) -> Network:
     """Dispatch on what the model is."""
+    if isinstance(example, np.ndarray):
+        example = torch.from_numpy(example)
+    if isinstance(example, int):
+        example = (example,)
     if isinstance(model, nn.Module):
         return _read_module(model, example, weights, output, (type(model).__name__, allow_pickle))
+    if not isinstance(model, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"a model is an nn.Module, a file name or a factory's name, got {type(model).__name__}")
     text = os.fspath(model)
     suffix = pathlib.Path(text).suffix.lower()
     if suffix in (".onnx", ".pt2"):
