@@ -529,3 +529,10 @@ def test_nan_proves_nothing(case):
         low, high = curve(nan, nan)
         assert float(high[1] - low[1]) >= 0
         assert (float(low[0]), float(high[0])) == (-math.inf, math.inf)
+
+
+def test_an_activation_prints_its_proved_slopes():
+    assert repr(activation("relu")) == "<Activation relu: slopes in [0, 1]>"
+    assert repr(activation("gelu")) == "<Activation gelu: slopes in [-0.128905, 1.12891]>"
+    assert repr(activation("sign")).endswith("not continuous>")
+    assert "inf" in repr(activation("exp"))

@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx_files import model, node, save, weights
 
 from netgain.core.errors import (
     ModelError,
@@ -21,6 +20,7 @@ from netgain.core.errors import (
     UnsafeFileError,
 )
 from netgain.network.read.onnx import read_onnx
+from tests.network.onnx_files import model, node, save, weights
 
 ROWS = {"x": ("N", 6)}
 

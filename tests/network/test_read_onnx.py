@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnx_files import model, node, save, weights
 
 from netgain.core.errors import ModelError, ReplayError, UsageError
 from netgain.network.graph import Affine, Elementwise, Opaque, Vector
 from netgain.network.read.onnx import read_onnx
+from tests.network.onnx_files import model, node, save, weights
 
 
 def test_small_classifier(tmp_path):

@@ -5,10 +5,10 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
-from onnx_files import model, node, save, weights
 
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Opaque, Sum, Vector
 from netgain.network.read.onnx import read_onnx
+from tests.network.onnx_files import model, node, save, weights
 
 IMAGE = {"x": ("N", 4, 6, 5)}
 ROWS = {"x": ("N", 6)}

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from onnx import helper
-from onnx_files import model, node, save, weights
 
 from netgain.core.errors import (
     BatchCoupledError,
@@ -14,6 +13,7 @@ from netgain.core.errors import (
     UsageError,
 )
 from netgain.network.read.onnx import read_onnx
+from tests.network.onnx_files import model, node, save, weights
 
 ROWS = {"x": ("N", 6)}
 

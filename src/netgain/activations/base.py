@@ -8,10 +8,12 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from netgain.core.results import Side
+
 Range = tuple[Tensor, Tensor]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Activation:
     """A scalar function phi: R -> R, applied entry by entry, with its proved facts.
 
@@ -39,6 +41,11 @@ class Activation:
     positively_homogeneous: bool = False
     continuous: bool = True
     source: str
+
+    def __repr__(self) -> str:
+        low, high = self.slope()
+        jumps = "" if self.continuous else ", not continuous"
+        return f"<Activation {self.name}: slopes in [{Side.LOWER.shown(low)}, {Side.UPPER.shown(high)}]{jumps}>"
 
     @overload
     def slope(self, lo: float = -math.inf, hi: float = math.inf) -> tuple[float, float]: ...

@@ -36,7 +36,8 @@ def command(
 ) -> None:
     """Prove how strongly MODEL's output can react to its input, layer by layer and as a whole.
 
-    MODEL is F.onnx, F.pt2, or package.module:factory (a function without arguments that returns a torch module).
+    MODEL is F.onnx, F.pt2, or a factory (a function without arguments that returns a torch module):
+    package.module:name or path/to/file.py:name.
     With --data, the accuracy that no change up to --epsilon can break is proved, and attacked from the other side.
     """
     from netgain.cli import output

@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Prove a lower and an upper bound of MODEL's gain (Lipschitz constant), over all inputs.
 
-    MODEL is F.onnx, F.pt2, or package.module:factory.
+    MODEL is F.onnx, F.pt2, or a factory: package.module:name or path/to/file.py:name.
     """
     from netgain.cli import output
 

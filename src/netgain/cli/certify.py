@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Prove for each sample of DATA a radius within which MODEL's decision cannot change.
 
-    MODEL is F.onnx, F.pt2, or package.module:factory. DATA is F.npz (arrays x and y), F.csv, package.module:dataset,
-    or a name of `netgain data` such as mnist:test; inputs in raw units.
+    MODEL is F.onnx, F.pt2, or a factory: package.module:name or path/to/file.py:name. DATA is F.npz (arrays x and y),
+    F.csv, package.module:dataset, or a name of `netgain data` such as mnist:test; inputs in raw units.
     """
     from netgain.cli import output
 
