@@ -218,6 +218,33 @@ def test_the_public_name_is_this_function():
     assert netgain.certify is certify
 
 
+@pytest.mark.parametrize("norm", list(Norm))
+def test_weights_that_overflow_give_radius_zero_not_infinity(norm: Norm):
+    # h = relu(1e300 x), logits 1e10 h + 1 and 2e10 h: tied at x = 1e-310, and inf - inf in the gain of the difference.
+    relu = Elementwise(activation("relu"))
+    wide = linear(1e150 * torch.eye(2, dtype=torch.float64))
+    last = linear(torch.tensor([[1e10, 0.0], [2e10, 0.0]]), torch.tensor([1.0, 0.0]))
+    network = chain((2,), wide, relu, wide, relu, last)
+    result = certify(network, torch.zeros(1, 2), torch.tensor([0]), norm=norm, options=QUIET)
+    assert result.radii.tolist() == [0.0]
+    assert bool((pair_gains(analyse(network, norm))[0, 1] == math.inf).all())
+
+
+def test_a_second_sigmoid_and_the_softmax_of_one_score_stay():
+    one, sigmoid, tanh = linear(torch.tensor([[1.0, 0.0]])), activation("sigmoid"), activation("tanh")
+    x, y = torch.tensor([[-3.0, 0.0], [3.0, 0.0]]), torch.ones(2, dtype=torch.long)
+    for kinds, cut in (
+        ((Elementwise(sigmoid), Elementwise(sigmoid)), "sigmoid"),
+        ((Elementwise(sigmoid), Elementwise(tanh)), "tanh"),
+        ((softmax(1),), ""),
+    ):
+        result = certify(chain((2,), one, *kinds), x, y, options=QUIET)
+        assert result.predictions.tolist() == [1, 1], "sigmoid(sigmoid(-3)) is above 1/2"
+        assert result.cut == cut
+    both = certify(chain((2,), one, Elementwise(tanh), Elementwise(sigmoid)), x, y, options=QUIET)
+    assert both.predictions.tolist() == [0, 1]
+
+
 def test_arrays_and_a_single_epsilon_are_taken():
     x, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     network = mlp(4, 5, 3)

@@ -215,3 +215,49 @@ def test_extreme_weights_are_read():
         module[0].weight.mul_(1e35)
         module[2].weight.mul_(1e-40)
     assert read(module, (3,)).output_shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "coupled",
+    [
+        lambda _, x: (x.bfloat16() * x.shape[0]).float(),
+        lambda _, x: (x.half() * x.shape[0]).float(),
+        lambda _, x: x * x.shape[0] + 1e6,
+    ],
+)
+def test_batch_size_that_hides_behind_rounding_or_an_offset(coupled):
+    with pytest.raises(errors.BatchCoupledError):
+        read(Calls(coupled), (6,))
+
+
+class Branching(nn.Module):
+    """Another function for batches above a limit."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 9 if x.shape[0] > self.limit else x
+
+
+class Table(nn.Module):
+    """A model that takes at most 20 rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.zeros(20, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table[: x.shape[0]]
+
+
+@pytest.mark.parametrize("limit", [8, 64, 10**7])
+def test_branch_on_the_batch_size_beyond_the_sizes_that_are_tried(limit: int):
+    with pytest.raises(errors.BatchCoupledError):
+        read(Branching(limit), (6,))
+
+
+def test_float32_inside_a_model_and_a_largest_batch_are_no_coupling():
+    read(Calls(lambda _, x: F.linear(x.float(), torch.ones(6, 6))), (6,))
+    read(Table(), (6,))

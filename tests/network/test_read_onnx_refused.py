@@ -91,13 +91,18 @@ COUPLED = {
     ],
     "fixed reshape": [node("Reshape", "x one")],
     "training": [node("BatchNormalization", "x g b m v", "y u w", training_mode=1)],
+    "mean of the batch behind an offset": [
+        node("ReduceMean", "x", "mean", axes=[0], keepdims=1),
+        node("Sub", "x mean", "c"),
+        node("Add", "c far"),
+    ],
     "gram": [node("Transpose", "x", "t"), node("MatMul", "t x")],
 }
 
 
 @pytest.mark.parametrize("name", COUPLED)
 def test_rows_that_influence_each_other(name, tmp_path):
-    constants = {"zero": np.array(0), "one": np.array([1, 6])}
+    constants = {"zero": np.array(0), "one": np.array([1, 6]), "far": np.array(1e6, np.float32)}
     constants |= {key: np.abs(weights(6)) for key in "gbmv"}
     with pytest.raises(BatchCoupledError):
         read_onnx(save(model(COUPLED[name], ROWS, constants), tmp_path))
@@ -108,3 +113,16 @@ def test_unknown_output_and_shape(tmp_path):
     for options in ({"output": "nope"}, {"output": 3}, {"shape": (7,)}, {"shape": {"z": (1, 6)}}):
         with pytest.raises(UsageError):
             read_onnx(path, **options)
+
+
+@pytest.mark.parametrize("opset", [1, 6, 99])
+def test_operator_sets_of_another_meaning(opset, tmp_path):
+    # Before 7, axis=1 lines the three factors up with the rows; numpy's rule would take the columns.
+    proto = model([node("Mul", "x b", broadcast=1, axis=1)], {"x": ("N", 3, 3)}, {"b": weights(3)}, opset=opset)
+    with pytest.raises(ModelError, match=f"operator set {opset}"):
+        read_onnx(save(proto, tmp_path))
+
+
+def test_dropout_without_its_test_mode(tmp_path):
+    with pytest.raises(ModelError):
+        read_onnx(save(model([node("Dropout", "x", ratio=0.5)], ROWS, opset=6), tmp_path))

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import netgain
+from netgain.core.errors import DiscontinuousError
 from netgain.linear.convolution import Conv
 from netgain.network.digest import digest
 from netgain.network.graph import Affine, Bilinear, Elementwise, Network, Opaque, Vector
@@ -107,6 +109,16 @@ def test_activations_written_out():
     found = kinds(network)
     assert {"silu", "quick_gelu", "mish", "relu"} <= set(found)
     assert not [name for name in found if name.startswith("NG")]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 8.0])
+def test_softplus_that_jumps_at_its_threshold_has_no_bound(threshold: float):
+    # At 1 the value falls from log(1 + e) = 1.31 to 1.
+    network = read(nn.Softplus(threshold=threshold), (3,))
+    assert [kind.code for node in network.nodes if isinstance(kind := node.kind, Opaque)] == ["NG011"]
+    with pytest.raises(DiscontinuousError):
+        netgain.lipschitz(network)
+    assert netgain.lipschitz(read(nn.Softplus(), (3,))).upper.value < 1.0 + 1e-12
 
 
 def test_prelu_a_channel():

@@ -240,7 +240,7 @@ def _decide(value: Tensor, error: Tensor, gains: Tensor) -> tuple[Tensor, Tensor
         limits = gains[winner]
     safe = proved.clamp_min(0.0)
     # A logit difference that does not depend on the input (gain 0) keeps its sign everywhere.
-    ratio = torch.where(limits > 0, tensor_down(safe / limits), torch.where(safe > 0, torch.inf, 0.0))
+    ratio = torch.where(limits == 0, torch.where(safe > 0, torch.inf, 0.0), tensor_down(safe / limits))
     ratio = torch.where(torch.isnan(ratio) | (proved <= 0), torch.zeros_like(ratio), ratio).clamp_min(0.0)
     return winner, torch.nan_to_num(safe.amin(1), nan=0.0, posinf=torch.inf), ratio.amin(1)
 

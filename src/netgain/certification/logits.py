@@ -13,8 +13,9 @@ _INCREASING = ("sigmoid", "tanh", "log_sigmoid", "softplus", "identity")
 def logits(network: Network) -> tuple[Network, str]:
     """The network up to its logits: trailing softmax, log-softmax and strictly increasing activations cut off.
 
-    These keep which score is largest (and, for one score, on which side of its threshold it lies: the sigmoid of 0 is
-    the usual 1/2), so a decision proved before them is proved after them.
+    These keep which score is largest, so a decision proved before them is proved after them. A single score is decided
+    by its threshold: 0, or the usual 1/2 behind a sigmoid. Of its activations tanh keeps the threshold 0, and the last
+    sigmoid turns 1/2 into 0; what stands before that sigmoid is decided at 0 and keeps its own sigmoids.
 
     Args:
         network: a classifier with one vector of scores, or a single score.
@@ -33,7 +34,7 @@ def logits(network: Network) -> tuple[Network, str]:
         match node.kind:
             case Vector(function=Softmax() | LogSoftmax() as function) if _over_all(node.shape, function.axis):
                 cut.append(function.name)
-            case Elementwise(activation=activation) if _keeps_decision(activation.name, node.shape):
+            case Elementwise(activation=activation) if _keeps_decision(activation.name, node.shape, bool(cut)):
                 cut.append(activation.name)
             case Affine(map=linear_map, bias=None) if linear_map.moves and _same_order(linear_map.in_shape, node.shape):
                 pass
@@ -59,14 +60,19 @@ def prefix(network: Network, output: str) -> Network:
 
 
 def _over_all(shape: tuple[int, ...], axis: int) -> bool:
-    """Whether a softmax over `axis` runs over all scores."""
-    return math.prod(shape) == shape[axis]
+    """Whether a softmax over `axis` runs over all scores, of which there are several (that of one is constant)."""
+    return math.prod(shape) == shape[axis] > 1
 
 
-def _keeps_decision(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether an activation is strictly increasing, with the usual threshold for a single score."""
+def _keeps_decision(name: str, shape: tuple[int, ...], inner: bool) -> bool:
+    """Whether an activation is strictly increasing, with the usual threshold for a single score.
+
+    `inner`: another one was cut behind it, so that the threshold of a single score is 0 here.
+    """
     plain = name.partition("(")[0]
-    return plain in _INCREASING and (math.prod(shape) > 1 or plain in {"sigmoid", "tanh", "identity"})
+    if math.prod(shape) > 1:
+        return plain in _INCREASING
+    return plain in {"tanh", "identity"} or (plain == "sigmoid" and not inner)
 
 
 def _same_order(before: tuple[int, ...], after: tuple[int, ...]) -> bool:

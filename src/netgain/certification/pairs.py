@@ -40,7 +40,9 @@ def pair_gains(analysis: Analysis) -> Float[Tensor, "classes classes"]:
         gains = tensor_up(torch.full((classes, classes), apart, dtype=torch.float64) * (1 + UNIT_ROUNDOFF * 4) * total)
     for bound in analysis.bounds:
         if bound.tail is not None:
-            gains = torch.minimum(gains, _through_tail(analysis.network, bound.tail, norm, classes))
+            # Not minimum: where weights or scales overflow, a tail says nothing (NaN), and other bounds remain.
+            gains = torch.fmin(gains, _through_tail(analysis.network, bound.tail, norm, classes))
+    gains = torch.where(gains.isnan(), torch.inf, gains)
     if classes > 1:
         gains.fill_diagonal_(0.0)
     return gains

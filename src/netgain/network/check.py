@@ -1,12 +1,15 @@
 """The checks of every reading: finite weights, replay, coverage, batch independence, no state."""
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
+from torch.utils._sympy.numbers import int_oo
 
 from netgain.core.errors import BatchCoupledError, ModelError, NonFiniteWeightError, ReplayError, StatefulModelError
 from netgain.network.read.assemble import Lowering
@@ -100,6 +103,93 @@ def check_rows(
             if gap > allowed:
                 what = f"output {index} differs by {gap:.3g} of {_size(expected):.3g} at batch size {batch}"
                 raise ReplayError(what) if batch == program.batch else BatchCoupledError(what)
+
+
+def check_sizes(module: nn.Module, program: Program, lowering: Lowering, example: tuple[Tensor, ...]) -> None:
+    """Batch independence once more, in float64: the model at several batch sizes against itself at the recorded one.
+
+    The model's own dtype may be too coarse to tell x times the batch size from x, or an offset may hide it. Models that
+    cannot run in float64, and large ones, are left to `check_rows`.
+
+    Args:
+        module: the model in eval mode.
+        program: the recorded graph.
+        lowering: its network.
+        example: one batch an input.
+
+    Raises:
+        BatchCoupledError: if a row depends on the size of its batch.
+    """
+    if _is_large(program):
+        return
+    try:
+        wide = copy.deepcopy(module).double()
+        same = _widely(wide, example, program.batch, program.batch)[0]
+        runs = {size: _widely(wide, example, size, program.batch) for size in _OTHER_BATCHES}
+    except Exception:  # user code that insists on its own dtype, or on its own batch size (which check_rows judges)
+        return
+    graph = program.run(tuple(map(_double, trial_inputs(example, program.batch)[0])))
+    for size, (found, pieces, nearby) in runs.items():
+        for index, layout in lowering.outputs:
+            if not found[index].is_floating_point():
+                continue
+            # Code that casts to float32 or less rounds there; how much is seen where the sizes agree.
+            noise = _gap(same[index], graph[index])
+            parts = [layout_samples(piece[index], layout, program.batch) for piece in pieces]
+            expected, rows = torch.cat(parts)[:size], layout_samples(found[index], layout, size)
+            gap, allowed = _gap(rows, expected), TOLERANCE * _size(expected) + 16 * noise
+            if gap > allowed:
+                allowed += 64 * _gap(layout_samples(nearby[index], layout, size), rows)
+            if gap > allowed:
+                raise BatchCoupledError(f"output {index} differs by {gap:.3g} in float64 at batch size {size}")
+
+
+def _widely(
+    module: nn.Module, example: tuple[Tensor, ...], size: int, recorded: int
+) -> tuple[list[Any], list[list[Any]], list[Any]]:
+    """The outputs in float64 for one batch, for its rows in batches of the recorded size, and for nearby inputs."""
+    inputs = tuple(map(_double, trial_inputs(example, size)[0]))
+    pieces: list[list[Any]] = []
+    for start in range(0, size, recorded):
+        rows = torch.arange(start, start + recorded).clamp_max(size - 1)
+        pieces.append(_called(module, tuple(x[rows] for x in inputs), True))
+    nearby = _called(module, tuple(_nudged(x, 2.0**-50) for x in inputs), True)
+    return _called(module, inputs, True), pieces, nearby
+
+
+def _double(x: Tensor) -> Tensor:
+    """Real numbers in float64, others as they are."""
+    return x.double() if x.is_floating_point() else x
+
+
+def check_limit(module: nn.Module, exported: ExportedProgram, lowering: Lowering, example: tuple[Tensor, ...]) -> None:
+    """Where the export found that its graph holds only up to some batch size: what the model does beyond it.
+
+    Args:
+        module: the model in eval mode.
+        exported: the exported program.
+        lowering: its network.
+        example: one batch an input.
+
+    Raises:
+        BatchCoupledError: if the model computes something else for larger batches, or they are too large to try.
+    """
+    uppers = [int(span.upper) for span in exported.range_constraints.values() if int_oo > span.upper]
+    if not uppers:
+        return
+    batch = min(uppers) + 1
+    if batch * sum(math.prod(x.shape[1:]) for x in example) > _LARGE:
+        raise BatchCoupledError(f"the model's code depends on whether the batch has {batch} rows or more")
+    inputs = trial_inputs(example, batch)[0]
+    try:
+        found = _called(module, inputs, True)
+    except ModelError:
+        return  # it takes no larger batch
+    expected = _rows(lowering, lowering.network(join_inputs(inputs)), found, batch)
+    for (index, layout), rows in zip(lowering.outputs, expected, strict=True):
+        value = found[index]
+        if value.is_floating_point() and _gap(rows, layout_samples(value, layout, batch)) > 1e-2 * _size(rows):
+            raise BatchCoupledError(f"the model computes something else for batches of {batch} rows or more")
 
 
 def _called(module: nn.Module, inputs: tuple[Tensor, ...], must: bool) -> list[Any]:

@@ -13,7 +13,14 @@ from torch.utils import _pytree as pytree
 
 from netgain.core.errors import ExampleError, ModelError, UnsafeFileError, UsageError
 from netgain.core.files import missing, names_object
-from netgain.network.check import check_finite, check_program, check_rows, unused_parameters
+from netgain.network.check import (
+    check_finite,
+    check_limit,
+    check_program,
+    check_rows,
+    check_sizes,
+    unused_parameters,
+)
 from netgain.network.graph import Network
 from netgain.network.read.archive import load_program
 from netgain.network.read.assemble import lower
@@ -212,6 +219,9 @@ def _lowered(
     lowering = lower(program, chosen)
     check_program(program, lowering, inputs)
     check_rows(module, program, lowering, inputs, fixed)
+    if not fixed:
+        check_sizes(module, program, lowering, inputs)
+        check_limit(module, exported, lowering, inputs)
     unused = unused_parameters(program, lowering)
     notes = () if not unused else (("NG106", f"not used by the output: {', '.join(unused)}"),)
     return dataclasses.replace(lowering.network, notes=notes)

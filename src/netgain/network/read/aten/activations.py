@@ -1,5 +1,6 @@
 """Scalar activations, one table row each."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,6 @@ _TABLE: dict[str, tuple[str, dict[str, str]]] = {
     "selu.default": ("selu", {}),
     "silu.default": ("silu", {}),
     "mish.default": ("mish", {}),
-    "softplus.default": ("softplus", {"beta": "beta", "threshold": "threshold"}),
     "sigmoid.default": ("sigmoid", {}),
     "log_sigmoid.default": ("log_sigmoid", {}),
     "tanh.default": ("tanh", {}),
@@ -60,6 +60,15 @@ def elementwise(call: Call, build: Callable[[], Activation]) -> Lowered:
     if len(operands) != 1 or not operands[0].real:
         return unknown(call)
     return call.emit(Elementwise(build()), operands, operands[0].shape)
+
+
+@lowers("aten.softplus.default")
+def softplus(call: Call) -> Lowered:
+    """Softplus. Torch's jumps by log(1 + e^-threshold) / beta at threshold / beta; where float32 shows it, so do we."""
+    beta, threshold = float(call.get("beta", 1)), float(call.get("threshold", 20))
+    if threshold <= 0 or math.log1p(math.exp(-threshold)) > threshold * 2.0**-24:
+        return opaque(call, "NG011", f"{call.source} jumps where beta x = {threshold:g}, its threshold")
+    return elementwise(call, lambda: activation("softplus", beta=beta, threshold=threshold))
 
 
 @lowers("aten.gelu.default")

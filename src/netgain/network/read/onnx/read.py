@@ -21,6 +21,7 @@ from netgain.network.read.onnx.replay import peak, replay
 from netgain.network.read.onnx.walk import walk
 
 Shape = tuple[int, ...]
+OLDEST = 7  # the first operator set with numpy's broadcasting
 _ = ops
 
 
@@ -58,6 +59,7 @@ def read_onnx(
     file = Path(path)
     allowance = Allowance(memory)
     model = open_model(file, allowance)
+    _check_version(model)
     outputs = _chosen(model, output)
     inputs = settle_inputs(model, shape)
     builder = Builder(*_input_port(inputs))
@@ -81,6 +83,23 @@ def read_onnx(
                 last, parameters=parameters, dtype=_dtype(model), notes=(*notes, note), origin=file.name
             )
     return network
+
+
+def _check_version(model: Model) -> None:
+    """Refuse operator sets whose meaning is another one (before 7: broadcasting by `axis`) or not known yet.
+
+    Raises:
+        ModelError: if the file uses one.
+    """
+    from onnx import defs
+
+    newest = int(defs.onnx_opset_version())
+    if OLDEST <= model.opset <= newest:
+        return
+    advice = "convert it with onnx.version_converter" if model.opset < OLDEST else "upgrade the onnx package"
+    raise ModelError(
+        f"{model.path.name} uses operator set {model.opset}; netgain reads {OLDEST} to {newest} here: {advice}"
+    )
 
 
 def _chosen(model: Model, output: str | int | None) -> list[str]:
