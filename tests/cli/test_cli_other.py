@@ -240,3 +240,10 @@ def test_an_interrupt_while_libraries_load_leaves_at_once():
     assert ran.returncode == 130
     assert ran.stderr == "Interrupted; no file was left half-written.\n"
     assert ran.stdout == ""
+
+
+def test_an_unknown_command_offers_the_nearest(netgain):
+    ran = netgain("audti", "small.onnx")
+    assert ran.code == 2
+    assert "Did you mean 'audit'?" in ran.err
+    assert "Commands are audit, bound" in netgain("frobnicate").err

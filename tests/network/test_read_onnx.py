@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from netgain.core.errors import ModelError, ReplayError, UsageError
+from netgain.core.errors import ExampleError, ModelError, ReplayError
 from netgain.network.graph import Affine, Elementwise, Opaque, Vector
 from netgain.network.read.onnx import read_onnx
 from tests.network.onnx_files import model, node, save, weights
@@ -214,7 +214,7 @@ def test_open_axes_need_a_shape(tmp_path):
         read_onnx(path)
     assert read_onnx(path, shape=(3, 5, 4)).input_shape == (3, 5, 4)
     assert read_onnx(path, shape={"x": (1, 3, 5, 4)}).input_shape == (3, 5, 4)
-    with pytest.raises(UsageError):
+    with pytest.raises(ExampleError, match=r"\(4, 5, 4\)|\(1, 4, 5, 4\)"):
         read_onnx(path, shape=(4, 5, 4))
 
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_read_onnx_ops import ROWS, check
 
 from netgain.core.norms import Norm
 from netgain.network.graph import Affine, Bilinear, Elementwise, Sum, Vector
 from netgain.network.read.onnx.patterns import CUBIC, _bent
 from tests.network.onnx_files import model, node, weights
+from tests.network.test_read_onnx_ops import ROWS, check
 
 ROOT, SCALE, CUBE = np.float32(math.sqrt(2)), np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
 NUMBERS = {

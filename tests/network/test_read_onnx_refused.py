@@ -6,6 +6,7 @@ from onnx import helper
 
 from netgain.core.errors import (
     BatchCoupledError,
+    ExampleError,
     ModelError,
     NetgainError,
     NonFiniteWeightError,
@@ -111,8 +112,9 @@ def test_rows_that_influence_each_other(name, tmp_path):
 def test_unknown_output_and_shape(tmp_path):
     path = save(plain(), tmp_path)
     for options in ({"output": "nope"}, {"output": 3}, {"shape": (7,)}, {"shape": {"z": (1, 6)}}):
-        with pytest.raises(UsageError):
+        with pytest.raises((ExampleError, UsageError)) as caught:
             read_onnx(path, **options)
+        assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("opset", [1, 6, 99])
