@@ -23,7 +23,8 @@ from netgain.core.errors import (
 )
 from netgain.core.norms import Norm
 from netgain.gain.lipschitz import analyse
-from netgain.network.graph import Elementwise
+from netgain.linear.dense import Dense
+from netgain.network.graph import Affine, Elementwise
 from tests.certification.networks import chain, linear, mlp, softmax
 
 QUIET = CertifyOptions(attack=None)
@@ -282,3 +283,21 @@ def test_arguments_of_the_wrong_kind_are_named():
         bare(network, x.tolist(), y)
     with pytest.raises(LabelError, match="float32"):
         bare(network, x, y.float(), options=QUIET)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_a_positive_computed_margin_within_the_error_is_undecided(single: bool):
+    # 1e16 + 1.5 - 1e16 against 1.75: the computed margin is +-0.25, its sign a matter of the order of the sum.
+    rows = [[1e16, 1.5, -1e16]] if single else [[1e16, 1.5, -1e16], [0.0, 1.75, 0.0]]
+    bias = torch.tensor([-1.75] if single else [0.0, 0.0])
+    network = chain((3,), linear(torch.tensor(rows, dtype=torch.float64), bias))
+    result = certify(network, torch.ones(1, 3), torch.zeros(1, dtype=torch.long), options=QUIET)
+    assert bool(result.undecided.all())
+    assert result.radii.tolist() == [0.0]
+
+
+def test_a_folded_last_layer_is_uncertain_in_both_rows_of_a_difference():
+    weight, error = torch.tensor([[3.0, 0.0], [1.0, 0.0]]).double(), torch.tensor([[0.5, 0.0], [0.25, 0.0]]).double()
+    network = chain((2,), Affine(Dense(weight, (), error)))
+    gains = pair_gains(analyse(network, Norm.LINF))
+    assert 2.75 <= gains[0, 1] < 2.75 + 1e-12
