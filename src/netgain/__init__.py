@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from netgain.core.results import Bound as Bound
     from netgain.core.results import Enclosure as Enclosure
     from netgain.core.results import Estimate as Estimate
+    from netgain.data.dataset import load as load_data  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from netgain.gain.lipschitz import lipschitz as lipschitz
     from netgain.gain.opnorm import opnorm as opnorm
     from netgain.network.graph import Network as Network
     from netgain.network.read.read import read as read
+    from netgain.report.save import save_report as save_report
 
 __version__ = "0.1.0"
 
@@ -35,10 +37,12 @@ _HOMES = {
     "Bound": "netgain.core.results",
     "Enclosure": "netgain.core.results",
     "Estimate": "netgain.core.results",
+    "load_data": "netgain.data.dataset:load",
     "lipschitz": "netgain.gain.lipschitz",
     "opnorm": "netgain.gain.opnorm",
     "Network": "netgain.network.graph",
     "read": "netgain.network.read.read",
+    "save_report": "netgain.report.save",
 }
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -46,7 +50,8 @@ __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'netgain' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -55,7 +55,7 @@ class PGD(AbstractAttack):
         """The best point of each start."""
         generator = torch.Generator().manual_seed(self.seed)
         found = x.float().expand(self.starts, *x.shape).clone()
-        total = self.starts * len(x)
+        what = f"attacking within {ball.epsilon:g}"
         alive = torch.ones(len(x), dtype=torch.bool)
         for start in range(self.starts):
             rows = alive.nonzero()[:, 0]
@@ -67,8 +67,8 @@ class PGD(AbstractAttack):
                 best, lead = self._ascend(network, centre, classes, delta, (ball, start % 2 == 0))
                 found[start, chunk] = centre + best
                 alive[chunk[lead > 0]] = False
-                progress(f"attacking within {ball.epsilon:g}", start * len(x) + int(chunk[-1]) + 1, total)
-        progress(f"attacking within {ball.epsilon:g}", total, total)
+                progress(what, (start * len(x) + int(chunk[-1]) + 1) // self.starts, len(x))
+        progress(what, len(x), len(x))
         return found.double()
 
     def _ascend(

@@ -148,7 +148,7 @@ def _read_module(
     returned = call_module(twin, inputs)
     exported = export(twin, inputs)
     notes: list[tuple[str, str]] = []
-    if training:
+    if training and any(_differs_in_training(part) for part in module.modules()):
         notes.append(("NG108", "an eval-mode copy was read: batch statistics frozen, dropout off"))
     chosen = choose_outputs(returned, output)
     network = _lowered(exported.program, inputs, chosen, twin, False)
@@ -156,6 +156,14 @@ def _read_module(
     dtype = str(model_dtype(twin)).removeprefix("torch.")
     notes.extend(network.notes)
     return dataclasses.replace(network, parameters=parameters, dtype=dtype, notes=tuple(notes), origin=name)
+
+
+def _differs_in_training(module: nn.Module) -> bool:
+    """Whether a module may act otherwise in training mode: by its name, or a leaf that is not torch's own."""
+    name = type(module).__name__
+    changing = ("BatchNorm", "Dropout", "InstanceNorm", "RReLU")
+    own = type(module).__module__.startswith("torch.")
+    return any(part in name for part in changing) or not (own or any(True for _ in module.children()))
 
 
 def _read_program(path: str, output: int | str | None) -> Network:
