@@ -27,9 +27,9 @@ def run(quick: bool) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / "audit.json"
         command = [
-            *(sys.executable, "-m", "netgain", "audit", "digit_recognizer.model:CNNModel"),
+            *(sys.executable, "-m", "netgain", "audit", f"{package / 'model.py'}:CNN"),
             *("--weights", str(package / "models" / "handwriting_model.pth"), "--data", "mnist:test"),
-            *("--preprocess", "0.1307,0.3081", "--epsilon", "0.1,0.25", "--json", str(document), "--quiet"),
+            *("--preprocess", "0.1307,0.3081", "--epsilon", "0.0005,0.1", "--json", str(document), "--quiet"),
         ]
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
