@@ -8,9 +8,7 @@ from netgain.cli.session import debug_option, loading
 _REQUIRED = ("torch", "numpy", "scipy", "safetensors", "jaxtyping", "click", "rich")
 _OPTIONAL = {
     "onnx": "reading ONNX files (pip install netgain[onnx])",
-    "onnx-ir": "reading ONNX files (pip install netgain[onnx])",
-    "onnxscript": "reading ONNX files (pip install netgain[onnx])",
-    "onnxruntime": "checking the ONNX reader in tests (pip install netgain[test])",
+    "onnxruntime": "a second check of what is read from ONNX files (pip install onnxruntime)",
     "scikit-learn": "the digits data set (pip install netgain[zoo])",
 }
 
@@ -36,7 +34,9 @@ def command() -> None:
     for package in _REQUIRED:
         click.echo(f"  {package} {_version(package) or 'MISSING'}")
     click.echo(f"threads: {torch.get_num_threads()} for proofs and attacks (OMP_NUM_THREADS changes it)")
-    gpu = f"{torch.cuda.device_count()} CUDA device(s), for attacks only" if torch.cuda.is_available() else "none"
+    gpu = (
+        f"{torch.cuda.device_count()} CUDA device(s), not used by this version" if torch.cuda.is_available() else "none"
+    )
     click.echo(f"accelerator: {gpu}")
     check_arithmetic()
     click.echo("arithmetic: float64 rounds to nearest and keeps subnormal numbers; proofs hold here")
