@@ -34,9 +34,7 @@ def command() -> None:
     for package in _REQUIRED:
         click.echo(f"  {package} {_version(package) or 'MISSING'}")
     click.echo(f"threads: {torch.get_num_threads()} for proofs and attacks (OMP_NUM_THREADS changes it)")
-    gpu = (
-        f"{torch.cuda.device_count()} CUDA device(s), not used by this version" if torch.cuda.is_available() else "none"
-    )
+    gpu = f"{torch.cuda.device_count()} CUDA device(s), unused so far" if torch.cuda.is_available() else "none"
     click.echo(f"accelerator: {gpu}")
     check_arithmetic()
     click.echo("arithmetic: float64 rounds to nearest and keeps subnormal numbers; proofs hold here")
