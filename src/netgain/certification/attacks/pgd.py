@@ -35,7 +35,7 @@ class PGD(AbstractAttack):
         Madry et al. (2018), Towards deep learning models resistant to adversarial attacks.
     """
 
-    steps: int = 25
+    steps: int = 20
     starts: int = 2
     stride: float = 2.5
     batch: int = 128
