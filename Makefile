@@ -28,7 +28,7 @@ check: .venv/.ok  ## format, lint, types, layers
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports
-	.venv/bin/pyright
+	.venv/bin/pyright --pythonpath .venv/bin/python
 
 bench: .venv/.ok  ## measure the numbers that the docs claim, as ratios within one run
 	.venv/bin/python -m benchmarks
