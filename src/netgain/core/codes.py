@@ -165,6 +165,19 @@ CODES: dict[str, Code] = {
             "An input inside a certified radius changes the decision. This must never happen.",
             "Please report it with the model and the data: it is a defect of netgain.",
         ),
+        Code(
+            "NG031",
+            "the certificate is refused",
+            "The certificate does not prove its claim for this network: it belongs to another one, a condition fails, "
+            "or the claimed number is below what is proved.",
+            "Write a new certificate with `netgain bound --certificate`, and verify it with the model it was made for.",
+        ),
+        Code(
+            "NG032",
+            "the file is not a readable certificate",
+            "The file is not strict JSON in the format of a certificate of this version.",
+            "Get the file again, or write a new one with `netgain bound --certificate`.",
+        ),
         # Findings
         Code(
             "NG101",
@@ -242,6 +255,13 @@ CODES: dict[str, Code] = {
             "The file leaves an axis open that is not a batch shared by all its inputs (a sequence length). The graph "
             "and every number about it hold for size 1.",
             "Pass the shape (or an example input) of the size you mean.",
+        ),
+        Code(
+            "NG113",
+            "the search was interrupted",
+            "Ctrl-C ended the search for bounds. What is reported was proved by then and holds; more time may give a "
+            "tighter bound.",
+            "Run again, with --seconds for a limit of your own.",
         ),
     )
 }

@@ -158,3 +158,15 @@ class CertificateError(NetgainError):
     """An attack beat a certificate (NG030): a defect of netgain."""
 
     code, exit_code = "NG030", 4
+
+
+class RefusedCertificateError(NetgainError):
+    """A certificate of a bound does not prove it (NG031)."""
+
+    code, exit_code = "NG031", 1
+
+
+class CertificateFileError(NetgainError):
+    """The file is not a certificate that can be read (NG032)."""
+
+    code, exit_code = "NG032", 2

@@ -63,6 +63,27 @@ class GainInfo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodInfo:
+    """What one upper-bound method did.
+
+    Attributes:
+        name: as `--method` takes it.
+        upper: the upper bound that it proved; None where it proved none, and `note` says why.
+        seconds: the time it took.
+        steps: evaluations or Newton steps of its search; 0 where there is none.
+        gap: how far the bound is above the least that the method can reach, relative, an estimate; None if unknown.
+        note: why there is no bound, or what there is to know about it.
+    """
+
+    name: str
+    upper: float | None
+    seconds: float
+    steps: int = 0
+    gap: float | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerInfo:
     """One row of the layer table.
 
@@ -135,6 +156,62 @@ class RadiusInfo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ClaimInfo:
+    """One claim of a certificate, checked.
+
+    Attributes:
+        about: what is bounded, in words: "the whole output", "output 3 - output 5".
+        target: None for the whole output, (i, j) for the difference of two outputs, (i, -1) for one output.
+        claimed: the upper bound that the certificate states.
+        proved: the upper bound that the checker proved from it; at most `claimed`.
+        inflation: claimed over proved, minus 1.
+        method: how the multipliers were found, as the certificate says.
+    """
+
+    about: str
+    target: tuple[int, int] | None
+    claimed: float
+    proved: float
+    inflation: float
+    method: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verification:
+    """A certificate that holds for a model.
+
+    Attributes:
+        command: "verify".
+        norm: "l1", "l2" or "linf": of inputs and outputs.
+        region: where the claims hold.
+        certificate: the file.
+        written: when and by which netgain the certificate was written, as it says.
+        arithmetic: how the check was computed.
+        created: ISO time of the check.
+        seconds: wall-clock time of the check, without reading the model.
+        versions: of netgain, torch, python, and the machine in words.
+        model: what it was checked against.
+        claims: every claim; all of them hold.
+    """
+
+    command: str
+    norm: str
+    region: str
+    certificate: str
+    written: str
+    arithmetic: str
+    created: str
+    seconds: float
+    versions: dict[str, str]
+    model: ModelInfo
+    claims: tuple[ClaimInfo, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verification as JSON-ready values, with the schema's name first."""
+        return {"schema": SCHEMA} | dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
     """What a command found.
 
@@ -148,6 +225,7 @@ class Record:
         model: what was audited.
         data: on which data; None for commands without.
         gain: the enclosure; None where nothing could be bounded.
+        methods: the upper-bound methods in the order in which they ran.
         layers: the layer table.
         clean_accuracy: on all samples.
         certified_accuracy: one an epsilon, on all samples.
@@ -168,6 +246,7 @@ class Record:
     model: ModelInfo
     data: DataInfo | None = None
     gain: GainInfo | None = None
+    methods: tuple[MethodInfo, ...] = ()
     layers: tuple[LayerInfo, ...] = ()
     clean_accuracy: Rate | None = None
     certified_accuracy: tuple[Rate, ...] = ()
