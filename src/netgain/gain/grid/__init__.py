@@ -1,0 +1,1 @@
+"""Metric pullback of convolutional pieces on a shifted circulant grid: one small form a frequency."""
