@@ -5,6 +5,7 @@ from netgain.core.norms import Norm
 from netgain.core.results import Side
 from netgain.gain.lower import Ascent, difference_quotients, prove
 from netgain.gain.search import Candidates
+from netgain.network.fold import fold
 from netgain.network.graph import Network, Sum
 from tests.gain.networks import REFERENCE, act, case, chain, convolutional, linear, matrix_norm, mlp, node, normal
 
@@ -72,17 +73,24 @@ def test_equal_points_and_overflow_prove_nothing():
     assert difference_quotients(network, Norm.L2, a, b).tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("path", ["eclipse_4-80-1.npz", "lipsdp_random_2-10-30-20-2.npz"])
+@pytest.mark.parametrize("seed", [0, 1, 17])
+def test_networks_whose_constant_is_known_are_reached(path: str, seed: int):
+    exact = REFERENCE[path]["best_upper"]
+    assert exact * (1 - 5e-7) <= Ascent()(fold(case(path)), Norm.L2, seed).value <= exact * (1 + 1e-9)
+
+
 @pytest.mark.parametrize(
     ("path", "least"),
     [
-        ("eclipse_4-80-1.npz", 0.737256981 * (1 - 1e-6)),
-        ("lipsdp_random_2-10-30-20-2.npz", 36.48222959 * (1 - 1e-6)),
-        ("lipsdp_mnist_784-50-10.npz", 23.5),
-        pytest.param("lirpa_mnist_fc_784-128-64-10.pth", 28.0, marks=pytest.mark.slow),
+        ("lipsdp_mnist_784-50-10.npz", 24.1214),
+        ("lirpa_mnist_fc_784-128-64-10.pth", 29.792),
+        pytest.param("lirpa_mnist_conv_kw.pth", 39.04, marks=pytest.mark.slow),
+        pytest.param("lirpa_cifar_conv_2c2f.pth", 3.766, marks=pytest.mark.slow),
     ],
 )
-def test_public_networks(path: str, least: float):
-    value = Ascent()(case(path), Norm.L2).value
+def test_public_networks_beyond_what_was_published(path: str, least: float):
+    value = Ascent()(fold(case(path)), Norm.L2, 3).value
     assert least <= value <= REFERENCE[path]["best_upper"] * (1 + 1e-9)
 
 
@@ -92,6 +100,16 @@ def test_same_seed_same_result_and_data_as_starts():
     assert first == second
     assert QUICK(network, Norm.L2, starts=normal(0, 5, 3)).value > 0
     assert QUICK(network, Norm.L2, starts=torch.zeros(0, 3)).value > 0
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_a_hint_leads_to_a_place_that_chance_does_not_find(norm: Norm):
+    # Slope 5 only beyond x0 = 500; random starts reach about 300, and one step goes nowhere.
+    bias, last = torch.tensor([-500.0, 0.0]).double(), torch.tensor([[5.0, 1.0]])
+    network = chain((2,), linear(torch.eye(2), bias), act("relu"), linear(last))
+    blind = Ascent(restarts=16, steps=1, rounds=0)
+    assert blind(network, norm).value <= 4.0
+    assert blind(network, norm, hints=torch.tensor([[3.0, 0.0]])).value >= 5.0 * (1 - 1e-9)
 
 
 def test_pooling_and_convolutions_are_searched():

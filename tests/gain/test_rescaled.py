@@ -98,3 +98,15 @@ def test_no_work_allowed_means_the_product(monkeypatch: pytest.MonkeyPatch):
     found, product = bounds(mlp(0, 3, 12, 2))
     assert found == product
     assert bounds(chain((2,), linear(torch.zeros(2, 2)), act("relu"), linear(normal(0, 2, 2))))[0] <= 1e-200
+
+
+def test_a_search_that_overflows_leaves_the_factors():
+    network = mlp(0, 3, 3, 3)
+    layers = layer_gains(network, Norm.L2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.linalg, "eigh", _no_convergence)
+        assert Rescaled()(network, Norm.L2, layers).bound.value == Product()(network, Norm.L2, layers).bound.value
+
+
+def _no_convergence(matrix: torch.Tensor) -> None:
+    raise torch.linalg.LinAlgError(f"eigh of {tuple(matrix.shape)}: no convergence")

@@ -11,6 +11,7 @@ from torch import Tensor
 from netgain.activations.base import Activation
 from netgain.core.errors import NoSoundRuleError
 from netgain.core.norms import Norm
+from netgain.core.progress import Progress, silent
 from netgain.core.rounding import mul_up, sqrt_up, tensor_up
 from netgain.gain.layers import LayerGain
 from netgain.gain.product import upper
@@ -56,7 +57,20 @@ class AbsoluteProduct:
 
     iterations: int = 60
 
-    def __call__(self, network: Network, norm: Norm, layers: Mapping[str, LayerGain]) -> GainBound:
+    @property
+    def name(self) -> str:
+        """As the registry of methods has it."""
+        return "absolute product"
+
+    def __call__(
+        self,
+        network: Network,
+        norm: Norm,
+        layers: Mapping[str, LayerGain],
+        *,
+        seconds: float | None = None,
+        progress: Progress = silent,
+    ) -> GainBound:
         """The bound of a network; `layers` tells that each node has one."""
         last = next((node for node in network.nodes if node.name == network.output), None)
         front = None
@@ -65,8 +79,8 @@ class AbsoluteProduct:
         if norm is Norm.LINF:
             rows = _Sweep(network).forward(torch.ones(1, *network.input_shape, dtype=torch.float64))
             tail = None if last is None or front is None else _row_tail(last.name, rows[front.output][0])
-            return GainBound(upper(_greatest(rows[network.output]), norm, "absolute product"), tail)
-        bound = upper(self._gain(network, norm), norm, "absolute product")
+            return GainBound(upper(_greatest(rows[network.output]), norm, self.name), tail)
+        bound = upper(self._gain(network, norm), norm, self.name)
         if last is None or front is None:
             return GainBound(bound)
         ones = torch.ones(front.output_shape, dtype=torch.float64)

@@ -197,4 +197,5 @@ def _refuse(node: Node, norm: Norm) -> None:
 
 def _refuse_opaque(node: Node, code: str, reason: str) -> NoReturn:
     """Raise the error of an opaque node's code."""
-    raise _OPAQUE_ERRORS.get(code, NoSoundRuleError)(f"{node.source}: {reason}", code=code)
+    detail = reason if reason.startswith(str(node.source)) else f"{node.source}: {reason}"
+    raise _OPAQUE_ERRORS.get(code, NoSoundRuleError)(detail, code=code)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from netgain.core.norms import Norm
+from netgain.core.progress import Progress, silent
 from netgain.core.results import Bound, Side
 from netgain.gain.layers import LayerGain
 from netgain.gain.recursion import node_gains
@@ -41,10 +42,23 @@ class Product:
         Szegedy et al. (2014), Intriguing properties of neural networks, section 4.3, for chains.
     """
 
-    def __call__(self, network: Network, norm: Norm, layers: Mapping[str, LayerGain]) -> GainBound:
-        """The bound of a network from the factors of its nodes."""
+    @property
+    def name(self) -> str:
+        """As the registry of methods has it."""
+        return "product"
+
+    def __call__(
+        self,
+        network: Network,
+        norm: Norm,
+        layers: Mapping[str, LayerGain],
+        *,
+        seconds: float | None = None,
+        progress: Progress = silent,
+    ) -> GainBound:
+        """The bound of a network from the factors of its nodes; it takes no time."""
         gains = node_gains(network, norm, {name: layer.factor for name, layer in layers.items()})
-        return GainBound(upper(gains[network.output], norm, "product"), _tail(network, gains))
+        return GainBound(upper(gains[network.output], norm, self.name), _tail(network, gains))
 
 
 def _tail(network: Network, gains: Mapping[str, float]) -> Tail | None:

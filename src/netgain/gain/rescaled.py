@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from netgain.core.norms import Norm
+from netgain.core.progress import Progress, silent
 from netgain.core.rounding import mul_up
 from netgain.gain.layers import LayerGain
 from netgain.gain.product import upper
@@ -55,7 +56,20 @@ class Rescaled:
     iterations: int = 200
     rtol: float = 1e-6
 
-    def __call__(self, network: Network, norm: Norm, layers: Mapping[str, LayerGain]) -> GainBound:
+    @property
+    def name(self) -> str:
+        """As the registry of methods has it."""
+        return "rescaled product"
+
+    def __call__(
+        self,
+        network: Network,
+        norm: Norm,
+        layers: Mapping[str, LayerGain],
+        *,
+        seconds: float | None = None,
+        progress: Progress = silent,
+    ) -> GainBound:
         """The bound of a network from the factors of its nodes and its linear maps."""
         factors = {name: layer.factor for name, layer in layers.items()}
         scales: dict[str, Tensor] = {}
@@ -64,7 +78,7 @@ class Rescaled:
             for segment in found:
                 self._improve(segment, _WORK / len(found), factors, scales)
         gains = node_gains(network, norm, factors)
-        return GainBound(upper(gains[network.output], norm, "rescaled product"), _tail(network, gains, scales))
+        return GainBound(upper(gains[network.output], norm, self.name), _tail(network, gains, scales))
 
     def _improve(self, segment: Segment, work: float, factors: dict[str, float], scales: dict[str, Tensor]) -> None:
         """Replace the factors of a segment's maps by those of its rescaled maps where their product is smaller."""
@@ -76,7 +90,10 @@ class Rescaled:
         if iterations < 10:
             return
         search = _Search(segment)
-        logs, gain = search(iterations)
+        try:
+            logs, gain = search(iterations)
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]  # squares of numbers near the ends of the range; the factors stay
+            return
         if gain > math.log(_WORTH):
             return
         sides = search.sides(logs)

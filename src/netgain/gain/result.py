@@ -1,11 +1,12 @@
-"""What a global bound method returns."""
+"""What a global bound method returns, and what it did."""
 
 import dataclasses
 
 from jaxtyping import Float
 from torch import Tensor
 
-from netgain.core.results import Bound
+from netgain.core.results import Bound, Estimate
+from netgain.witness.certificate import Claim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,46 @@ class GainBound:
     Attributes:
         bound: the bound.
         tail: what the method proves in front of the last affine node; None if the network does not end in one.
+        claim: the bound with its pieces and multipliers, as the checker takes it.
+        gap: an estimate of how far the bound is above the least that its method can reach, relative; None if unknown.
+        steps: evaluations or Newton steps that the search took; 0 where there is none.
     """
 
     bound: Bound
     tail: Tail | None = None
+    claim: Claim | None = None
+    gap: Estimate | None = None
+    steps: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one method did.
+
+    Attributes:
+        name: the method, as `lipschitz(..., method=name)` takes it.
+        bound: what it proved; None where it did not apply, was left out or interrupted.
+        seconds: the time it took.
+        steps: evaluations or Newton steps of its search; 0 where there is none.
+        gap: an estimate of how far the bound is above the least that the method can reach, relative; None if unknown.
+        note: why there is no bound, or what there is to know about it; "" for nothing.
+    """
+
+    name: str
+    bound: Bound | None = None
+    seconds: float = 0.0
+    steps: int = 0
+    gap: Estimate | None = None
+    note: str = ""
+
+
+class InterruptedSearchError(KeyboardInterrupt):
+    """Ctrl-C in a search that has a proved bound by then: raised by a method instead of the KeyboardInterrupt.
+
+    Attributes:
+        found: the bound.
+    """
+
+    def __init__(self, found: GainBound):
+        super().__init__()
+        self.found = found
