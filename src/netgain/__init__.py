@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from netgain.activations.table import activation as activation
     from netgain.certification.audit import AuditOptions as AuditOptions
     from netgain.certification.audit import audit as audit
+    from netgain.certification.certificates import save_certificate as save_certificate
+    from netgain.certification.certificates import verify as verify
     from netgain.certification.certify import CertifyOptions as CertifyOptions
     from netgain.certification.certify import certify as certify
     from netgain.core.errors import NetgainError as NetgainError
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from netgain.core.results import Enclosure as Enclosure
     from netgain.core.results import Estimate as Estimate
     from netgain.data.dataset import load as load_data  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from netgain.gain.lipschitz import Effort as Effort
+    from netgain.gain.lipschitz import analyse as analyse
     from netgain.gain.lipschitz import lipschitz as lipschitz
     from netgain.gain.opnorm import opnorm as opnorm
     from netgain.network.graph import Network as Network
@@ -28,10 +32,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "activation": "netgain.activations.table",
+    "analyse": "netgain.gain.lipschitz",
     "audit": "netgain.certification.audit",
     "certify": "netgain.certification.certify",
     "AuditOptions": "netgain.certification.audit",
     "CertifyOptions": "netgain.certification.certify",
+    "Effort": "netgain.gain.lipschitz",
     "NetgainError": "netgain.core.errors",
     "Norm": "netgain.core.norms",
     "Bound": "netgain.core.results",
@@ -42,7 +48,9 @@ _HOMES = {
     "opnorm": "netgain.gain.opnorm",
     "Network": "netgain.network.graph",
     "read": "netgain.network.read.read",
+    "save_certificate": "netgain.certification.certificates",
     "save_report": "netgain.report.save",
+    "verify": "netgain.certification.certificates",
 }
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 

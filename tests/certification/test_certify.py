@@ -12,7 +12,7 @@ from netgain.activations.table import activation
 from netgain.certification.attacks.attack import AbstractAttack, Ball, survivors
 from netgain.certification.attacks.pgd import PGD
 from netgain.certification.certify import CertifyOptions, certify
-from netgain.certification.pairs import pair_gains
+from netgain.certification.pairs import pair_gains, with_pairs
 from netgain.core.errors import (
     CertificateError,
     DataError,
@@ -109,7 +109,7 @@ def test_softmax_is_cut_and_changes_no_radius():
 @pytest.mark.parametrize("norm", list(Norm))
 def test_pair_gains_bound_every_difference_and_beat_the_joint_gain(norm: Norm):
     network = mlp(6, 20, 15, 5, seed=2)
-    analysis = analyse(network, norm)
+    analysis = with_pairs(analyse(network, norm))
     gains = pair_gains(analysis)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4000, 6, dtype=torch.float64, generator=generator)

@@ -9,6 +9,7 @@ from netgain.core.record import (
     GainInfo,
     LayerInfo,
     Level,
+    MethodInfo,
     ModelInfo,
     RadiusInfo,
     Rate,
@@ -104,6 +105,11 @@ def audit_record(
         data=DataInfo(origin="mnist:test", sha256="ab" * 32, samples=1000, classes=10, minimum=0.0, maximum=1.0),
         gain=GainInfo(
             lower=12.34, upper=upper, norm="l2", region="global", method="rescaled product", lower_method="ascent"
+        ),
+        methods=(
+            MethodInfo(name="product", upper=upper * 3, seconds=0.001),
+            MethodInfo(name="newton", upper=upper, seconds=1.25, steps=31, gap=2e-7),
+            MethodInfo(name="convolutional", upper=None, seconds=0.0, note="no convolution: <nothing> to tie"),
         ),
         layers=layers(depth, strength),
         clean_accuracy=rate(0.98),

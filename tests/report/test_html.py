@@ -128,8 +128,9 @@ def test_hostile_names_are_text(name):
         gain=GainInfo(lower=1.0, upper=2.0, norm="l2", region=name, method=name, lower_method=name),
         layers=tuple(
             dataclasses.replace(layer, name=name, operation=name, module=name, location=name)
-            for layer in record.layers[:2]
+            for layer in record.layers[:1]
         ),
+        methods=(record.methods[0], dataclasses.replace(record.methods[2], note=name)),
         findings=(Finding(code=name, level=Level.ERROR, detail=name, location=name),),
     )
     plain = check(pages.render(audit_record(), "x"))

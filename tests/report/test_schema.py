@@ -19,10 +19,13 @@ PARTS = {
     "Model": record.ModelInfo,
     "Data": record.DataInfo,
     "Gain": record.GainInfo,
+    "Method": record.MethodInfo,
     "Layer": record.LayerInfo,
     "Rate": record.Rate,
     "Radii": record.RadiusInfo,
     "Finding": record.Finding,
+    "Verification": record.Verification,
+    "Claim": record.ClaimInfo,
 }
 
 
@@ -40,7 +43,7 @@ def listed(title: str) -> list[str]:
 @pytest.mark.parametrize("title", PARTS)
 def test_each_part_lists_its_fields_in_order(title):
     own = [field.name for field in fields(PARTS[title])]
-    assert listed(title) == (["schema", *own] if title == "Record" else own)
+    assert listed(title) == (["schema", *own] if title in {"Record", "Verification"} else own)
 
 
 @pytest.mark.parametrize("title", PARTS)
@@ -62,6 +65,7 @@ def test_every_key_of_a_document_is_listed():
     for key, title in {"model": "Model", "data": "Data", "gain": "Gain", "radii": "Radii"}.items():
         check(title, document[key])
     for key, title in {
+        "methods": "Method",
         "layers": "Layer",
         "certified_accuracy": "Rate",
         "per_class": "Rate",

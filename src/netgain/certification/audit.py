@@ -3,8 +3,6 @@
 import dataclasses
 import datetime
 import math
-import os
-import platform
 import time
 
 import numpy as np
@@ -12,19 +10,21 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-import netgain
 from netgain.certification.certify import Certification, CertifyOptions, certify_analysed, check_data, tensors
 from netgain.certification.findings import findings
 from netgain.certification.logits import logits
+from netgain.certification.pairs import with_pairs
 from netgain.certification.proportions import rate
+from netgain.certification.provenance import model_info, versions
 from netgain.core.errors import UsageError
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
-from netgain.core.record import DataInfo, GainInfo, LayerInfo, ModelInfo, RadiusInfo, Rate, Record
-from netgain.core.results import Side
-from netgain.gain.lipschitz import Analysis, analyse, checked
+from netgain.core.record import DataInfo, GainInfo, LayerInfo, MethodInfo, RadiusInfo, Rate, Record
+from netgain.core.results import Enclosure, Side
+from netgain.core.rounding import mul_up
+from netgain.gain.lipschitz import Analysis, Effort, analyse, checked
+from netgain.gain.result import GainBound, Run
 from netgain.network import describe
-from netgain.network.digest import digest
 from netgain.network.graph import Affine, Network
 
 _STARTS = 64
@@ -51,10 +51,17 @@ class AuditOptions:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Audit:
-    """A record, and the certification behind it where there were data."""
+    """What an audit found.
+
+    Attributes:
+        record: all of it as plain values.
+        certification: the radii behind it where there were data.
+        analysis: the bounds behind it, for a certificate; with data of the scores that decide.
+    """
 
     record: Record
     certification: Certification | None
+    analysis: Analysis
 
     def __repr__(self) -> str:
         gain = self.record.gain
@@ -93,7 +100,7 @@ def audit(
         UsageError: if inputs come without labels, or an argument is of the wrong kind.
     """
     options = options or AuditOptions()
-    checked(network, options.norm, options.certify.seconds)
+    checked(network, options.norm, options.certify.seconds, options.certify.method)
     if (inputs is None) != (labels is None):
         raise UsageError("inputs and labels go together")
     began, limits = time.monotonic(), options.certify
@@ -103,14 +110,47 @@ def audit(
         head, cut = logits(network)
         check_data(head, *given)
         starts = given[0][:_STARTS].double()
-    seconds = limits.seconds if limits.seconds is None or not cut else limits.seconds / 2
-    analysis = analyse(network, options.norm, seconds=seconds, seed=limits.seed, starts=starts, progress=progress)
-    certification = None
+    effort = limits.effort if given is None else limits.effort.half()
+    analysis = analyse(head, options.norm, effort=effort, starts=starts, progress=progress)
     if given is not None:
-        decisive = analysis if not cut else analyse(head, options.norm, seconds=seconds, seed=limits.seed)
+        analysis = with_pairs(analysis, given[0], seconds=effort.seconds, progress=progress)
+    certification, decisive = None, analysis
+    if cut:
+        analysis = _behind(decisive, network, limits.effort, starts, progress)
+    if given is not None:
         certification = certify_analysed(decisive, *given, limits, cut, progress)
     record = _record(network, analysis, certification, data, options)
-    return Audit(dataclasses.replace(record, seconds=time.monotonic() - began), certification)
+    return Audit(dataclasses.replace(record, seconds=time.monotonic() - began), certification, decisive)
+
+
+def _behind(scores: Analysis, network: Network, effort: Effort, starts: Tensor | None, progress: Progress) -> Analysis:
+    """The analysis of a network from that of its scores: what follows them multiplies by its factors.
+
+    All that is searched again is the lower bound; a bound of the scores with multipliers keeps them.
+    """
+    plain = dataclasses.replace(
+        effort, method="product", seconds=None if effort.seconds is None else effort.seconds / 3
+    )
+    whole = analyse(network, scores.norm, effort=plain, starts=starts, progress=progress)
+    factor, name = 1.0, whole.network.output
+    while name != scores.network.output:
+        if name not in whole.layers:  # folding moved the boundary; the product stands
+            return whole
+        factor = mul_up(factor, whole.layers[name].factor)
+        name = whole.network.node(name).inputs[0]
+    best = scores.bounds[0].bound
+    value = mul_up(best.value, factor)
+    if value >= whole.enclosure.upper.value:
+        return whole
+    bound = dataclasses.replace(best, value=value, method=f"{best.method} up to the scores, then product")
+    run = Run(name=best.method, bound=bound, note="of the scores, times the factors of what follows")
+    return dataclasses.replace(
+        whole,
+        enclosure=Enclosure(whole.enclosure.lower, bound),
+        bounds=(GainBound(bound), *whole.bounds),
+        runs=(*whole.runs, run),
+        interrupted=scores.interrupted or whole.interrupted,
+    )
 
 
 def _record(
@@ -131,6 +171,7 @@ def _record(
         model=model_info(network, options.preprocess),
         data=data,
         gain=gain_info(analysis),
+        methods=method_infos(analysis),
         layers=layer_infos(analysis),
     )
     if certification is not None:
@@ -144,30 +185,8 @@ def _record(
             radii=_radius_info(certification),
             attack=str(options.certify.attack) if certification.attacked else "",
         )
-    return dataclasses.replace(record, findings=findings(record, network.notes, certification))
-
-
-def versions() -> dict[str, str]:
-    """Versions and machine, as every record keeps them."""
-    return {
-        "netgain": netgain.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-    }
-
-
-def model_info(network: Network, preprocess: str | None = None) -> ModelInfo:
-    """What was read."""
-    return ModelInfo(
-        origin=network.origin,
-        sha256=digest(network),
-        input_shape=network.input_shape,
-        output_shape=network.output_shape,
-        parameters=network.parameters,
-        dtype=network.dtype,
-        preprocess=preprocess,
-    )
+    notes = network.notes + ((("NG113", "bounds are those proved by then"),) if analysis.interrupted else ())
+    return dataclasses.replace(record, findings=findings(record, notes, certification))
 
 
 def gain_info(analysis: Analysis) -> GainInfo:
@@ -180,6 +199,21 @@ def gain_info(analysis: Analysis) -> GainInfo:
         region=upper.region,
         method=upper.method,
         lower_method=lower.method,
+    )
+
+
+def method_infos(analysis: Analysis) -> tuple[MethodInfo, ...]:
+    """What each upper-bound method did."""
+    return tuple(
+        MethodInfo(
+            name=run.name,
+            upper=None if run.bound is None else run.bound.value,
+            seconds=run.seconds,
+            steps=run.steps,
+            gap=None if run.gap is None else run.gap.value,
+            note=run.note,
+        )
+        for run in analysis.runs
     )
 
 

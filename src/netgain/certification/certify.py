@@ -11,14 +11,15 @@ from torch import Tensor
 from netgain.certification.attacks.attack import AbstractAttack, Attacked, Ball, survivors
 from netgain.certification.attacks.pgd import PGD
 from netgain.certification.logits import logits
-from netgain.certification.pairs import pair_gains
+from netgain.certification.pairs import pair_gains, with_pairs
 from netgain.certification.proportions import rate
 from netgain.core.errors import CertificateError, DataError, DataMismatchError, EmptyDataError, LabelError, UsageError
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
 from netgain.core.record import Rate
 from netgain.core.rounding import check_arithmetic, tensor_down, tensor_up
-from netgain.gain.lipschitz import Analysis, analyse, checked
+from netgain.gain.lipschitz import Analysis, Effort, analyse, checked
+from netgain.gain.methods import AUTO
 from netgain.network.graph import Network
 from netgain.propagate.evaluate import evaluate
 
@@ -36,6 +37,7 @@ class CertifyOptions:
         subset: how many inputs are attacked, chosen at random by `seed`; None for all.
         seconds: time limit of the bounds.
         seed: of the choice of the subset, and of the ascent behind the lower bound.
+        method: how the gain is bounded: "auto", or a method by name.
     """
 
     epsilon: tuple[float, ...] = ()
@@ -43,6 +45,12 @@ class CertifyOptions:
     subset: int | None = 500
     seconds: float | None = None
     seed: int = 0
+    method: str = AUTO
+
+    @property
+    def effort(self) -> Effort:
+        """How hard to look for bounds."""
+        return Effort(method=self.method, seconds=self.seconds, seed=self.seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -153,14 +161,16 @@ def certify(
         Two float64 forward passes per input, the norms of all layers once, and the attack.
     """
     options = options or CertifyOptions()
-    measure = checked(network, norm, options.seconds)
+    measure = checked(network, norm, options.seconds, options.method)
     sizes = (epsilon,) if isinstance(epsilon, int | float) else tuple(epsilon)
     if sizes:
         options = dataclasses.replace(options, epsilon=tuple(float(e) for e in sizes))
     inputs, labels = tensors(inputs, labels)
     head, cut = logits(network)
     check_data(head, inputs, labels)
-    analysis = analyse(head, measure, seconds=options.seconds, seed=options.seed)
+    analysis = with_pairs(
+        analyse(head, measure, effort=options.effort.half()), inputs, seconds=options.effort.half().seconds
+    )
     return certify_analysed(analysis, inputs, labels, options, cut)
 
 

@@ -105,7 +105,13 @@ def _vacuous(record: Record) -> Iterator[Finding]:
             )
 
 
-_LEVELS = {"NG106": Level.WARNING, "NG108": Level.INFO, "NG111": Level.WARNING, "NG112": Level.WARNING}
+_LEVELS = {
+    "NG106": Level.WARNING,
+    "NG108": Level.INFO,
+    "NG111": Level.WARNING,
+    "NG112": Level.WARNING,
+    "NG113": Level.WARNING,
+}
 _CHECKS: tuple[Callable[[Record], Iterator[Finding]], ...] = (
     _dominant,
     _wide,

@@ -48,6 +48,7 @@ def command(
     with loading():
         from netgain.cli.work import audit
 
-    record, table = audit(model, checks, reading, computing, gates, outputs)
+    found = audit(model, checks, reading, computing, gates, outputs)
+    record = found.record
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]
-    output.deliver(record, outputs, results, table)
+    output.deliver(found, outputs, results)

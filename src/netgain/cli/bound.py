@@ -10,6 +10,7 @@ EPILOG = """\b
 Examples:
   netgain bound model.onnx
   netgain bound model.pt2 --norm linf --seconds 30
+  netgain bound model.onnx --method newton --certificate c.json
   netgain bound pkg.models:build --weights w.safetensors --input-shape 1,28,28 --max-gain 25
 """
 
@@ -19,7 +20,7 @@ Examples:
 @options.reading
 @options.computing
 @options.gain_gate
-@options.report_outputs
+@options.bound_outputs
 @debug_option
 def command(
     model: str,
@@ -31,6 +32,8 @@ def command(
     """Prove a lower and an upper bound of MODEL's gain (Lipschitz constant), over all inputs.
 
     MODEL is F.onnx, F.pt2, or a factory: package.module:name or path/to/file.py:name.
+    By default methods run from cheap to dear and the tightest bound is kept; --seconds sets the time. Ctrl-C ends the
+    search: what was proved by then is printed and written (exit code 130).
     """
     from netgain.cli import output
 
@@ -40,5 +43,5 @@ def command(
     with loading():
         from netgain.cli.work import bound
 
-    record = bound(model, reading, computing)
-    output.deliver(record, outputs, output.gain_gate(record, gates.max_gain))
+    found = bound(model, reading, computing, outputs)
+    output.deliver(found, outputs, output.gain_gate(found.record, gates.max_gain))

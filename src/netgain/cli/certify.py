@@ -45,6 +45,7 @@ def command(
     with loading():
         from netgain.cli.work import audit
 
-    record, table = audit(model, dataclasses.replace(checks, command="certify"), reading, computing, gates, outputs)
+    found = audit(model, dataclasses.replace(checks, command="certify"), reading, computing, gates, outputs)
+    record = found.record
     results = [*output.gain_gate(record, gates.max_gain), *output.certified_gates(record, gates.min_certified)]
-    output.deliver(record, outputs, results, table)
+    output.deliver(found, outputs, results)

@@ -1,6 +1,6 @@
 """Files that the command line names, looked for before anything slow is imported."""
 
-from netgain.core.errors import DataError, FactoryError, ModelError
+from netgain.core.errors import CertificateFileError, DataError, FactoryError, ModelError
 from netgain.core.files import missing, names_object, python_file
 
 
@@ -27,6 +27,19 @@ def check_readable(*models: str, weights: str | None = None, data: str | None = 
         raise ModelError(f"the weights {reason}")
     if data is not None and data.endswith((".npz", ".csv")) and (reason := missing(data)):
         raise DataError(reason)
+
+
+def check_certificate(path: str) -> None:
+    """Refuse a misspelled certificate at once.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CertificateFileError: if it is not there.
+    """
+    if reason := missing(path):
+        raise CertificateFileError(reason)
 
 
 def _factory(model: str) -> str:

@@ -22,6 +22,7 @@ from netgain.core.errors import NetgainError
 COMMANDS = {
     "audit": "Prove a model's gain; with data, certify and attack it; write the report.",
     "bound": "Prove a model's gain: lower and upper bound, layer table.",
+    "verify": "Check a certificate against a model, independently of how it was found.",
     "certify": "Prove a radius for each sample; certified accuracy.",
     "compare": "Two models or two audits side by side: what changed.",
     "show": "The layers of a model as read; which have no proof rule.",

@@ -12,6 +12,17 @@ from netgain.cli.session import Session
 
 _Command = Callable[..., Any]
 _NORMS = click.Choice(["l2", "l1", "linf"])
+METHODS = {
+    "auto": "all that apply, cheap to dear",
+    "product": "factors of the layers",
+    "absolute product": "magnitudes of all weights",
+    "centred product": "an interval for each entry of the Jacobian",
+    "rescaled product": "factors of layers scaled against each other",
+    "closed form": "quadratic forms with multipliers in closed form",
+    "lbfgs": "the same multipliers improved by descent",
+    "newton": "their optimum by a barrier method",
+    "convolutional": "one multiplier a channel, for convolutions of any size",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +41,7 @@ class Computing:
     """In which norm, for how long, from which seed, where."""
 
     norm: str
+    method: str
     seconds: float | None
     seed: int
     device: str
@@ -61,6 +73,7 @@ class Outputs:
     report: str | None
     json: str | None
     csv: str | None = None
+    certificate: str | None = None
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -188,6 +201,12 @@ min_certified_option = click.option(
     help="Gate: exit 1 unless at least the proportion A (0 to 1) of samples is certified at epsilon E. Repeatable.",
 )
 
+certificate_option = click.option(
+    "--certificate",
+    metavar="F.json",
+    help="Write the certificate: the multipliers that prove the bound, for `netgain verify F.json MODEL`.",
+)
+
 reading = gathered(
     Reading,
     "reading",
@@ -211,6 +230,14 @@ computing = gathered(
     "computing",
     click.option("--norm", type=_NORMS, default="l2", show_default=True, help="Norm of input and output changes."),
     click.option(
+        "--method",
+        type=click.Choice(list(METHODS)),
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="How the upper bound is found: " + "; ".join(f"'{name}' ({what})" for name, what in METHODS.items()) + ".",
+    ),
+    click.option(
         "--seconds",
         type=click.FloatRange(min=0, min_open=True),
         metavar="N",
@@ -228,4 +255,5 @@ checks_of_argument = gathered(Checks, "checks", data_argument, epsilon_option, a
 gain_gate = gathered(Gates, "gates", max_gain_option)
 all_gates = gathered(Gates, "gates", max_gain_option, min_certified_option)
 report_outputs = gathered(Outputs, "outputs", report_option, json_option)
-all_outputs = gathered(Outputs, "outputs", report_option, json_option, csv_option)
+bound_outputs = gathered(Outputs, "outputs", report_option, json_option, certificate_option)
+all_outputs = gathered(Outputs, "outputs", report_option, json_option, csv_option, certificate_option)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from netgain.cli.options import Outputs
-from netgain.cli.session import Session
-from netgain.core.record import Record
+from netgain.cli.session import INTERRUPTED, Session
+from netgain.core.record import Record, Verification
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,19 +67,39 @@ def certified_gates(record: Record, floors: Sequence[tuple[float, float]]) -> li
     return gates
 
 
-def deliver(record: Record, outputs: Outputs, gates: Sequence[Gate] = (), table: "Table | None" = None) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command found.
+
+    Attributes:
+        record: for the screen, the report and the document.
+        table: one row a sample, for `--csv`.
+        certificate: the document for `--certificate`.
+        claims: what the certificate claims, in words.
+        interrupted: whether Ctrl-C ended the search.
+    """
+
+    record: Record
+    table: "Table | None" = None
+    certificate: str | None = None
+    claims: str = ""
+    interrupted: bool = False
+
+
+def deliver(found: Outcome, outputs: Outputs, gates: Sequence[Gate] = ()) -> None:
     """Print the record, write its files, and leave with the gates' exit code.
 
     Everything is rendered before anything is written, and every file is written whole.
 
     Args:
-        record: what the command found.
+        found: the record and what goes to files.
         outputs: where to.
-        gates: requirements; a failed one exits with 1 after everything is written.
-        table: of all samples, for `--csv`.
+        gates: requirements; a failed one exits with 1 after everything is written, a search that was interrupted with
+            130.
     """
     from netgain.report import html, json, terminal, write
 
+    record = found.record
     document = json.dumps(record)
     page = html.render(record, command_line()) if outputs.report else ""
     if outputs.json == "-":
@@ -90,21 +110,28 @@ def deliver(record: Record, outputs: Outputs, gates: Sequence[Gate] = (), table:
         write.write_text(outputs.json, document)
     if outputs.report:
         write.write_text(outputs.report, page)
-    if outputs.csv and table is not None:
-        write.write_rows(outputs.csv, *table)
-    tell(outputs, gates)
+    if outputs.csv and found.table is not None:
+        write.write_rows(outputs.csv, *found.table)
+    if outputs.certificate and found.certificate is not None:
+        write.write_text(outputs.certificate, found.certificate)
+    if found.interrupted:
+        click.echo("Interrupted: what was proved by then stands.", err=True)
+    tell(outputs, gates, found.claims, INTERRUPTED if found.interrupted else 0)
 
 
-def tell(outputs: Outputs, gates: Sequence[Gate] = ()) -> None:
-    """Say which files were written and what became of the gates; exit 1 if one failed."""
+def tell(outputs: Outputs, gates: Sequence[Gate] = (), claims: str = "", code: int = 0) -> None:
+    """Say which files were written and what became of the gates; exit with `code`, or 1 if a gate failed."""
     aside = outputs.json == "-"
     for name in (outputs.json, outputs.report, outputs.csv):
         if name and name != "-":
             click.echo(f"wrote {name}", err=aside)
+    if outputs.certificate:
+        click.echo(f"wrote {outputs.certificate}: {claims}", err=aside)
     for gate in gates:
         click.echo(str(gate), err=aside)
-    if not all(gate.passed for gate in gates):
-        click.get_current_context().exit(GATE_FAILED)
+    code = code or (0 if all(gate.passed for gate in gates) else GATE_FAILED)
+    if code:
+        click.get_current_context().exit(code)
 
 
 def command_line() -> str:
@@ -117,11 +144,15 @@ def check_writable(outputs: Outputs) -> None:
     """Refuse before the work, not after it, where a file cannot be written.
 
     Raises:
-        UsageError: if the folder of an output does not exist, or two outputs are one file.
+        UsageError: if the folder of an output does not exist, two outputs are one file, or an output other than `json`
+            is "-".
     """
     from netgain.core.errors import UsageError
 
-    names = [name for name in (outputs.report, outputs.json, outputs.csv) if name and name != "-"]
+    files = (outputs.report, outputs.json, outputs.csv, outputs.certificate)
+    names = [name for name in files if name and name != "-"]
+    if "-" in (outputs.report, outputs.csv, outputs.certificate):
+        raise UsageError("only --json takes - for standard output: give the other outputs a file name")
     for name in names:
         folder = os.path.dirname(os.path.abspath(name))
         if not os.path.isdir(folder):
@@ -130,6 +161,25 @@ def check_writable(outputs: Outputs) -> None:
             raise UsageError(f"cannot write {name}: it is a folder, a file name was expected")
     if len({os.path.realpath(name) for name in names}) < len(names):
         raise UsageError("two outputs have the same file name")
+
+
+def deliver_verification(verification: Verification, outputs: Outputs) -> None:
+    """Print what was proved again, or its JSON document.
+
+    Args:
+        verification: the claims, all proved.
+        outputs: only `json` is used.
+    """
+    from netgain.report import json, terminal, write
+
+    document = json.document(verification.to_dict())
+    if outputs.json == "-":
+        sys.stdout.write(document)
+        return
+    terminal.verification(verification, console())
+    if outputs.json:
+        write.write_text(outputs.json, document)
+    tell(outputs)
 
 
 def deliver_show(record: Record, rules: Mapping[str, str], outputs: Outputs) -> None:

@@ -47,9 +47,10 @@ def _bars() -> Generator[Progress]:
     tasks: dict[str, int] = {}
 
     def update(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bars.add_task(what, total=total)
-        bars.update(tasks[what], completed=done, total=total)  # pyright: ignore[reportArgumentType]
+        task = what.partition(":")[0]
+        if task not in tasks:
+            tasks[task] = bars.add_task(what, total=total)
+        bars.update(tasks[task], description=what, completed=done, total=total)  # pyright: ignore[reportArgumentType]
 
     with bars:
         yield update
@@ -64,7 +65,8 @@ class _Lines:
     def __call__(self, what: str, done: int, total: int) -> None:
         """Print the state if it is time."""
         now = time.monotonic()
-        due = self._next.setdefault(what, now + _FIRST)
+        task = what.partition(":")[0]
+        due = self._next.setdefault(task, now + _FIRST)
         if now >= due and done < total:
-            self._next[what] = now + _EVERY
+            self._next[task] = now + _EVERY
             print(f"netgain: {what} {done}/{total}", file=sys.stderr, flush=True)

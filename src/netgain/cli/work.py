@@ -17,17 +17,23 @@ from torch import Tensor
 
 from netgain.certification import audit as auditing
 from netgain.certification.attacks.pgd import PGD
+from netgain.certification.certificates import verification, written
 from netgain.certification.certify import Certification, CertifyOptions
+from netgain.certification.provenance import model_info, versions
 from netgain.cli.options import Checks, Computing, Gates, Outputs, Reading
+from netgain.cli.output import Outcome
 from netgain.cli.progress import reporter
 from netgain.core.errors import DataMismatchError, ExampleError, UsageError
 from netgain.core.norms import Norm
-from netgain.core.record import Finding, LayerInfo, Level, Record
+from netgain.core.record import Finding, LayerInfo, Level, Record, Verification
+from netgain.core.results import Bound
 from netgain.data.dataset import Dataset, load
 from netgain.network import describe
 from netgain.network.graph import Affine, Bilinear, Elementwise, Network, Node, Opaque, Vector
 from netgain.network.read.read import read
+from netgain.report import figures
 from netgain.report.write import Row, Table
+from netgain.witness.certificate import Certificate
 
 
 def audit(
@@ -37,7 +43,7 @@ def audit(
     computing: Computing,
     gates: Gates,
     outputs: Outputs,
-) -> tuple[Record, Table | None]:
+) -> Outcome:
     """Audit a model, with data if there are any.
 
     Args:
@@ -49,7 +55,7 @@ def audit(
         outputs: with `csv`, the table of all samples is made, which a record does not keep.
 
     Returns:
-        The record, and the table if it is wanted.
+        The record, and the table and the certificate if they are wanted.
 
     Raises:
         UsageError: if options contradict each other.
@@ -72,21 +78,20 @@ def audit(
             options=_options(checks, reading, computing, gates),
             progress=progress,
         )
-    wanted = found.certification if outputs.csv else None
-    return found.record, None if wanted is None else _samples(wanted)
+        return _outcome(found, outputs)
 
 
 def compared(model: str, checks: Checks, reading: Reading, computing: Computing) -> Record:
     """Audit one side of a comparison."""
-    return audit(model, checks, reading, computing, Gates(max_gain=None), Outputs(report=None, json=None))[0]
+    return audit(model, checks, reading, computing, Gates(max_gain=None), Outputs(report=None, json=None)).record
 
 
-def bound(model: str, reading: Reading, computing: Computing) -> Record:
+def bound(model: str, reading: Reading, computing: Computing, outputs: Outputs) -> Outcome:
     """The gain and the layer table of a model, without data."""
     _check_device(computing.device)
     options = auditing.AuditOptions(
         norm=Norm(computing.norm),
-        certify=CertifyOptions(attack=None, seconds=computing.seconds, seed=computing.seed),
+        certify=CertifyOptions(attack=None, seconds=computing.seconds, seed=computing.seed, method=computing.method),
         command="bound",
         preprocess=reading.preprocess,
     )
@@ -94,7 +99,41 @@ def bound(model: str, reading: Reading, computing: Computing) -> Record:
         progress("reading the model", 0, 1)
         network = _read(model, reading, None)
         progress("reading the model", 1, 1)
-        return auditing.audit(network, options=options, progress=progress).record
+        return _outcome(auditing.audit(network, options=options, progress=progress), outputs)
+
+
+def _outcome(found: auditing.Audit, outputs: Outputs) -> Outcome:
+    """What an audit found, with the files that are wanted."""
+    table = _samples(found.certification) if outputs.csv and found.certification is not None else None
+    held = found.analysis.certificate() if outputs.certificate else None
+    return Outcome(
+        record=found.record,
+        table=table,
+        certificate=None if held is None else written(held),
+        claims="" if held is None else _claims(held, found.analysis.enclosure.upper),
+        interrupted=any(finding.code == "NG113" for finding in found.record.findings),
+    )
+
+
+def _claims(held: Certificate, upper: Bound) -> str:
+    """What a certificate claims, and whether a tighter bound was left out."""
+    whole = held.claims[0]
+    pairs = len(held.claims) - 1
+    more = f" and {pairs} bounds of output differences" if pairs else ""
+    text = f"L <= {figures.upper(whole.bound, 6)} ({held.norm}, {held.region}) by {whole.method}{more}"
+    if upper.value < whole.bound * (1 - 1e-6):
+        text += f"; the tighter {figures.upper(upper.value, 6)} by {upper.method} has no multipliers to write down"
+    return text
+
+
+def verify(certificate: str, model: str, exact: bool, reading: Reading, quiet: bool) -> Verification:
+    """A certificate checked against a model."""
+    with contextlib.redirect_stdout(sys.stderr), reporter(quiet) as progress:
+        progress("reading the model", 0, 1)
+        network = _read(model, reading, None)
+        progress("reading the model", 1, 1)
+        progress("checking the certificate", 0, 1)
+        return verification(certificate, network, exact=exact, preprocess=reading.preprocess)
 
 
 def show(model: str, reading: Reading, quiet: bool) -> tuple[Record, Mapping[str, str]]:
@@ -116,8 +155,8 @@ def show(model: str, reading: Reading, quiet: bool) -> tuple[Record, Mapping[str
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
         seed=0,
-        versions=auditing.versions(),
-        model=auditing.model_info(network, reading.preprocess),
+        versions=versions(),
+        model=model_info(network, reading.preprocess),
         layers=_layers(network),
         findings=(*barred, *notes),
     )
@@ -166,6 +205,7 @@ def _options(checks: Checks, reading: Reading, computing: Computing, gates: Gate
         subset=checks.attack,
         seconds=computing.seconds,
         seed=computing.seed,
+        method=computing.method,
     )
     return auditing.AuditOptions(
         norm=Norm(computing.norm), certify=certify, command=checks.command, preprocess=reading.preprocess

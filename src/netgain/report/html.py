@@ -77,9 +77,22 @@ def _gain(record: Record) -> str:
     return page.section(
         "Gain",
         page.figure(charts.enclosure([("", record.gain, "one")]), f"{words.gain_line(record.gain)}. {methods}"),
+        _methods(record),
         note="The Lipschitz constant L: by how much the output can change for each unit of change of the input. "
         "The true value lies inside the coloured band.",
     )
+
+
+def _methods(record: Record) -> str:
+    """What each upper-bound method proved, where there were several."""
+    if len(record.methods) < 2:
+        return ""
+    header, rows = words.method_rows(record)
+    columns = [(title, title not in {"method", "note"}) for title in header]
+    best = min((method.upper for method in record.methods if method.upper is not None), default=None)
+    styles = ["" if method.upper == best else "quiet" for method in record.methods]
+    cells = [[escape(cell) for cell in row] for row in rows]
+    return page.table(columns, list(zip(cells, styles, strict=True)))
 
 
 def _layers(record: Record) -> str:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from netgain.core.record import LayerInfo, Level, Rate, Record
+from netgain.core.record import LayerInfo, Level, Rate, Record, Verification
 from netgain.report import figures, words
 
 _STYLES = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.INFO: "cyan"}
@@ -29,11 +29,39 @@ def render(record: Record, console: Console) -> None:
         heading(console, "Gain (Lipschitz constant L, output units per input unit)")
         line(console, words.gain_line(record.gain), style="bold")
         line(console, f"upper by {record.gain.method}; lower by {record.gain.lower_method}", style="dim")
+        method_table(record, console)
     if record.clean_accuracy is not None:
         accuracy_table(record, console)
     if record.radii is not None:
         _radii(record, console)
     findings(record, console)
+
+
+def verification(found: Verification, console: Console) -> None:
+    """Print a checked certificate: which file, which model, each claim with what was proved.
+
+    Args:
+        found: the verification.
+        console: where to.
+    """
+    line(console, f"certificate: {found.certificate} ({found.written})")
+    line(console, f"model: {words.model_line(found.model)}")
+    count = "1 claim" if len(found.claims) == 1 else f"{figures.count(len(found.claims))} claims"
+    heading(console, f"Verified: {count} ({found.norm}, {found.region}; output units per raw input unit)")
+    table = new_table()
+    table.add_column("upper bound of")
+    for title in ("claimed", "proved", "claimed/proved - 1"):
+        table.add_column(title, justify="right")
+    if console.width >= 90:
+        table.add_column("found by", overflow="fold")
+    for claim in found.claims[:_ROWS]:
+        cells = [claim.about, figures.upper(claim.claimed, 9), figures.upper(claim.proved, 9)]
+        cells += [figures.nearest(claim.inflation, 2), *([claim.method] if console.width >= 90 else [])]
+        table.add_row(*(Text(figures.printable(cell)) for cell in cells))
+    console.print(table)
+    if (left := len(found.claims) - _ROWS) > 0:
+        line(console, f"{left} more claims hold and are in the JSON document (--json)", style="dim")
+    line(console, f"proved in {found.arithmetic}, in {figures.nearest(found.seconds, 3)} s", style="dim")
 
 
 def heading(console: Console, text: str) -> None:
@@ -73,6 +101,22 @@ def layer_table(record: Record, console: Console, rules: Mapping[str, str] | Non
     if len(shown) < len(record.layers):
         left = len(record.layers) - len(shown)
         line(console, f"{left} layers without parameters and with factor 1 are not listed", style="dim")
+
+
+def method_table(record: Record, console: Console) -> None:
+    """Print what each upper-bound method proved, where there were several."""
+    if len(record.methods) < 2:
+        return
+    header, rows = words.method_rows(record)
+    table = new_table()
+    for title in header:
+        if title in {"method", "note"}:
+            table.add_column(title, overflow="fold")
+        else:
+            table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(*(Text(figures.printable(cell)) for cell in row))
+    console.print(table)
 
 
 def new_table() -> Table:

@@ -37,6 +37,24 @@ def data_line(data: DataInfo) -> str:
     return f"{data.origin} ({figures.count(data.samples)} samples, {data.classes} classes, {values})"
 
 
+def method_rows(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the methods table; columns in which no method has something to say are left out.
+
+    Args:
+        record: what a command found.
+    """
+    columns = {
+        "method": [method.name for method in record.methods],
+        f"upper bound ({record.norm}, proved)": [figures.upper(method.upper, 6) for method in record.methods],
+        "gap (estimate)": ["-" if m.gap is None else f"{100 * m.gap:.2g} %" for m in record.methods],
+        "steps": [figures.count(method.steps) if method.steps else "-" for method in record.methods],
+        "seconds": [f"{method.seconds:.2f}" for method in record.methods],
+        "note": [method.note for method in record.methods],
+    }
+    kept = {title: cells for title, cells in columns.items() if any(cell not in {"", "-"} for cell in cells)}
+    return list(kept), [list(row) for row in zip(*kept.values(), strict=True)]
+
+
 def headline(record: Record) -> list[str]:
     """What was proved about which model on which data, one sentence an entry."""
     sentences: list[str] = []
