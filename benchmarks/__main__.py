@@ -13,7 +13,18 @@ from typing import Any
 
 import torch
 
-MODULES = ("dense_norm", "conv_norm", "reading", "startup", "audit")
+MODULES = (
+    "dense_norm",
+    "conv_norm",
+    "optimum",
+    "dense_bounds",
+    "convolutional_bounds",
+    "certificates",
+    "pairs",
+    "reading",
+    "startup",
+    "audit",
+)
 
 
 def main() -> int:
