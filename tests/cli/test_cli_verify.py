@@ -130,6 +130,15 @@ def interrupting(network: object, norm: object) -> tuple[tuple[str, Entry], ...]
     return (("newton", Entry(make=lambda part: method, work=lambda network: 1.0)),)  # pyright: ignore
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also in a job in the background of a script, which inherits an ignored one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_delivers_what_was_proved_by_then(netgain, folder, monkeypatch):
     monkeypatch.setattr("netgain.gain.automatic.applicable", interrupting)
     files = ("--json", "a.json", "--report", "a.html", "--certificate", "c.json")

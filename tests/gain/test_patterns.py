@@ -38,6 +38,14 @@ def test_networks_without_kinks_stay():
         assert torch.equal(Flips()(network, Norm.L2, x, v).x, x)
 
 
+def test_units_that_no_finite_move_flips_stay():
+    # Moving the input to the kink takes a step beyond the range of float64.
+    network = chain((1,), linear(torch.tensor([[1e-200]]), torch.tensor([1e200])), act("relu"))
+    x = torch.ones(1, 1, dtype=torch.float64)
+    found = Flips()(network, Norm.L2, x, x)
+    assert bool((found.x == x).all())
+
+
 def test_a_time_limit_stops_the_flips():
     x, v = normal(0, 1, 3), normal(1, 1, 3)
     assert torch.equal(Flips(seconds=-1.0)(mlp(0, 3, 9, 2), Norm.L2, x, v).x, x)

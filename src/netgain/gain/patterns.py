@@ -74,7 +74,7 @@ class Flips:
         return best
 
     def _neighbours(self, network: Network, norm: Norm, place: Coordinates, y: Tensor, v: Tensor) -> Tensor | None:
-        """Coordinates with one promising unit each moved beyond its kink; None where none is promising."""
+        """Coordinates with one promising unit each moved beyond its kink; None where there are none."""
         score = _scores(network, norm, place.input(y), v)
         chosen = score.topk(min(self.tried, len(score))).indices
         if len(chosen) == 0:
@@ -86,7 +86,8 @@ class Flips:
         size = gradient.flatten(1).square().sum(1).clamp_min(negligible(gradient))
         step = gradient * (-values.detach() / size).reshape(-1, *([1] * (y.dim() - 1)))
         moved = torch.cat([y + (1 + beyond) * step for beyond in _BEYOND])
-        return moved[moved.flatten(1).isfinite().all(1)]
+        moved = moved[moved.flatten(1).isfinite().all(1)]
+        return moved if len(moved) > 0 else None
 
 
 def _turned(norm: Norm, v: Tensor, moves: Tensor) -> Tensor:
