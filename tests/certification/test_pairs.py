@@ -83,6 +83,17 @@ def test_entries_of_the_jacobian_bound_differences(norm: Norm):
         assert prove(analysis.network, pair.pieces, norm=norm, target=pair.target) <= pair.bound <= joint * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("norm", [Norm.L1, Norm.LINF])
+def test_a_searched_pair_of_a_linear_network_is_exact_in_l1_and_linf(norm: Norm):
+    weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    analysis = with_pairs(analyse(chain((6,), linear(weight)), norm, effort=Effort(method="centred product")))
+    assert len(analysis.pairs) == 6
+    for pair in analysis.pairs:
+        assert pair.target is not None
+        exact = float(norm.dual.of((weight[pair.target[0]].double() - weight[pair.target[1]].double()).unsqueeze(0)))
+        assert exact * (1 - 1e-14) <= pair.bound <= exact * (1 + 1e-9)
+
+
 def test_certify_uses_pairs_by_itself():
     x = torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     labels = torch.zeros(8, dtype=torch.long)

@@ -93,12 +93,13 @@ class Automatic:
             name, entry = waiting.pop(0)
             self._tell(total - len(waiting) - 1, total)
             left = None if seconds is None else seconds - (time.monotonic() - began)
-            if reason := self._spared(entry, left, lower):
+            work = max(1.0, float(entry.work(self._about[0])))
+            if reason := self._spared(entry, work, left, lower):
                 self._runs.append(Run(name=name, note=reason))
                 continue
             try:
                 if left is None:
-                    self.run(name, entry, part=min(1.0, _WORK / max(1.0, entry.work(self._about[0]))))
+                    self.run(name, entry, part=min(1.0, _WORK / work))
                 else:
                     self.run(name, entry, self._share(left, waiting))
             except (NoSoundRuleError, RefusedCertificateError) as error:
@@ -120,7 +121,7 @@ class Automatic:
         best = min((found.bound.value for found in self._bounds), default=None)
         self._progress("upper bounds" if best is None else f"upper bounds: {Side.UPPER.shown(best)}", done, total)
 
-    def _spared(self, entry: Entry, left: float | None, lower: Bound | None) -> str:
+    def _spared(self, entry: Entry, work: float, left: float | None, lower: Bound | None) -> str:
         """Why a method is left out; "" if it is not."""
         # Methods with multipliers go on until a bound that has some meets the lower one: a certificate needs them.
         ends = [found for found in self._bounds if found.claim is not None or not entry.rank]
@@ -131,8 +132,8 @@ class Automatic:
             return f"not needed: {self._reached} has reached the least bound of this kind"
         if entry.fallback and any(found.claim is not None for found in self._improved()):
             return "not needed: a method with a certificate is tighter as a rule"
-        needed = entry.least * entry.work(self._about[0]) / _SPEED
-        if left is None and needed * _SPEED > _WORK:
+        needed = entry.least * work / _SPEED
+        if left is None and entry.least * work > _WORK:
             return f"left out: needs about {_figure(needed)} s; give a time (seconds) to try it"
         if left is not None and (left <= 0 or needed > left):
             return f"left out: needs about {_figure(needed)} s, {_figure(max(left, 0.0))} s were left"

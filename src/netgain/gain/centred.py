@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from netgain.core.errors import NoSoundRuleError, RefusedCertificateError
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
-from netgain.core.rounding import mul_up
+from netgain.gain.claims import claim
 from netgain.gain.layers import LayerGain
 from netgain.gain.product import upper
 from netgain.gain.recursion import ancestors
 from netgain.gain.result import GainBound
 from netgain.network.graph import Bilinear, Network, Opaque, Vector
 from netgain.vectors.pool import AdaptiveMaxPool, MaxPool
-from netgain.witness.certificate import Claim, Piece, Proof
-from netgain.witness.prove import prove
+from netgain.witness.certificate import Piece, Proof
 
 _ENTRIES = 25_000_000  # of the largest Jacobian; as much again for the radii
-_MARGIN = 1.0 + 2.0**-33  # what a claim leaves for a check on another machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +81,11 @@ class Centred:
         progress(self.name, 0, 1)
         pieces = (Piece(start=network.input, stop=network.output, proof=Proof.ENTRYWISE),)
         try:
-            proved = prove(network, pieces, norm=norm)
+            found = claim(network, norm, pieces, self.name)
         except RefusedCertificateError as error:
             raise NoSoundRuleError(f"{self.name}: {error}") from error
         progress(self.name, 1, 1)
-        bound = mul_up(proved, _MARGIN)
-        return GainBound(upper(bound, norm, self.name), claim=Claim(bound=bound, pieces=pieces, method=self.name))
+        return GainBound(upper(found.bound, norm, self.name), claim=found)
 
     def _check(self, network: Network) -> None:
         """Refuse before anything is computed what the proof has no rule or no room for."""

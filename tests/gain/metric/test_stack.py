@@ -10,8 +10,8 @@ from netgain.core.errors import NoSoundRuleError
 from netgain.core.norms import Norm
 from netgain.gain.metric.barrier import solve
 from netgain.gain.metric.program import feasible
-from netgain.gain.metric.region import region
-from netgain.gain.metric.stack import Stack, aimed, carried, expanded, piece, stack, variables
+from netgain.gain.metric.region import expanded, region
+from netgain.gain.metric.stack import Stack, aimed, carried, piece, stack, variables
 from netgain.gain.metric.start import closed_form
 from netgain.network.fold import fold
 from netgain.network.graph import Affine, Network, Sum, Vector

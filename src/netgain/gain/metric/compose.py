@@ -12,11 +12,10 @@ from torch import Tensor
 
 from netgain.core.errors import NoSoundRuleError
 from netgain.core.norms import Norm
-from netgain.gain.metric.region import Region, sector
+from netgain.gain.metric.region import Region, sector, sorted_groups
 from netgain.linear.base import AbstractLinearMap
 from netgain.linear.reshape import Reshape
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Node, Opaque, Sum, Vector
-from netgain.witness.pieces import sorted_groups
 
 _ENTRIES = 200_000_000  # of one composed matrix
 
@@ -199,7 +198,7 @@ def _rule(node: Node) -> tuple[Rule, Float[Tensor, " size"], Float[Tensor, " siz
             low = torch.where(radius > 0, centre - radius, centre)
             return Rule.SLOPES, low, torch.where(radius > 0, centre + radius, centre), torch.arange(count)
         case Vector(function=function):
-            groups = sorted_groups(function)
+            groups = sorted_groups(node)
             if groups is not None:
                 numbers = torch.empty(count, dtype=torch.int64)
                 numbers[groups.reshape(-1)] = torch.arange(groups.shape[0]).repeat_interleave(groups.shape[1])

@@ -1,5 +1,6 @@
 """Bounds of all differences of two outputs, searched together and warm-started from the bound of the whole output."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +13,9 @@ from netgain.core.progress import Progress, silent
 from netgain.gain.metric.claim import dense_piece, proved
 from netgain.gain.metric.improve import Schedule, improve
 from netgain.gain.metric.prepared import Prepared, prepare
-from netgain.gain.metric.region import region
+from netgain.gain.metric.region import expanded, region
 from netgain.gain.metric.rules import scalar_rule
-from netgain.gain.metric.sweep import Logs, Swept, expanded, sweep
+from netgain.gain.metric.sweep import Logs, Swept, sweep
 from netgain.network.graph import Network
 from netgain.witness.certificate import Claim, Piece
 
@@ -60,7 +61,7 @@ def pair_claims(
     last = pieces[-1]
     area = region(network, last.start, network.output)
     sizes = {name: torch.Size(shape).numel() for name, shape in network.shapes().items()}
-    metric = expanded(last.metric.reshape(1, -1), network.shapes()[last.start]).squeeze(0)
+    metric = expanded(last.metric, network.shapes()[last.start])
     first = prepare(area, metric=metric, goals=_goals(pairs[:1], sizes[network.output]))
     widest = max(first.sizes[name] for name in (area.start, *first.tunable()))
     count = max(1, min(len(pairs), _ENTRIES // (widest * widest)))
@@ -117,14 +118,7 @@ def _searched(prepared: Prepared, last: Piece, seconds: float | None) -> Swept:
 
 def _limited(seconds: float) -> Schedule:
     """The schedule of a batch with a time limit."""
-    return Schedule(
-        sharpness=_SCHEDULE.sharpness,
-        many=_SCHEDULE.many,
-        evaluations=10 * _SCHEDULE.evaluations,
-        tolerance=_SCHEDULE.tolerance,
-        patience=_SCHEDULE.patience,
-        seconds=seconds,
-    )
+    return dataclasses.replace(_SCHEDULE, evaluations=10 * _SCHEDULE.evaluations, seconds=seconds)
 
 
 def warm_logs(prepared: Prepared, multipliers: Mapping[str, Tensor], scale: float = 2.0) -> Logs | None:

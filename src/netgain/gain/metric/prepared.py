@@ -11,11 +11,10 @@ from torch import Tensor
 from netgain.core.errors import NoSoundRuleError
 from netgain.core.norms import Norm
 from netgain.gain.metric.quadratic import Quadratic, Spread, Substitution, Term
-from netgain.gain.metric.region import Region, sector
+from netgain.gain.metric.region import Region, sector, sorted_groups
 from netgain.linear.base import AbstractLinearMap
 from netgain.linear.dense import Dense
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Node, Opaque, Sum, Vector
-from netgain.vectors.extrema import GroupSort, Sort
 
 # No live variable, and no form, may have more entries; no matrix more numbers.
 _LARGEST, _NUMBERS = 5000, 50_000_000
@@ -188,7 +187,7 @@ def prepare(
     """
     sizes = {name: math.prod(shape) for name, shape in region.network.shapes().items()}
     sectors = {node.name: _sector(node) for node in region.nodes if isinstance(node.kind, Elementwise)}
-    groups = {node.name: g for node in region.nodes if (g := _groups(node)) is not None}
+    groups = {node.name: g for node in region.nodes if (g := sorted_groups(node)) is not None}
     for node in region.nodes:
         _refuse(node)
     everything = {node.name: matrix_of(node.kind.map) for node in region.nodes if isinstance(node.kind, Affine)}
@@ -278,16 +277,6 @@ def _sector(node: Node) -> Sector:
         raise NoSoundRuleError(f"{node.source} has no finite slopes")
     low, bent = centre - radius, radius > 0
     return Sector(low, radius, bent, bool(bent.all()) and not bool(low.any()))
-
-
-def _groups(node: Node) -> Int[Tensor, "groups size"] | None:
-    """The flat positions that a sorting node sorts together, one group a row; None for other nodes."""
-    if not isinstance(node.kind, Vector) or not isinstance(node.kind.function, Sort | GroupSort):
-        return None
-    function = node.kind.function
-    size = function.group_size if isinstance(function, GroupSort) else function.in_shape[function.axis]
-    positions = torch.arange(math.prod(function.in_shape)).reshape(function.in_shape)
-    return positions.movedim(function.axis, -1).reshape(-1, size)
 
 
 def _refuse(node: Node) -> None:

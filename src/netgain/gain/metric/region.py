@@ -1,14 +1,16 @@
 """The part of a network between two cut nodes, as the search of multipliers sees it."""
 
 import dataclasses
+import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from netgain.core.errors import NoSoundRuleError
 from netgain.gain.recursion import ancestors
-from netgain.network.graph import Elementwise, Network, Node
+from netgain.network.graph import Elementwise, Network, Node, Vector
+from netgain.vectors.extrema import GroupSort, Sort
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,3 +83,27 @@ def sector(node: Node) -> tuple[Float[Tensor, " size"], Float[Tensor, " size"]]:
     low, high = node.kind.activation.slope_range(-line, line)
     low, high = (end.expand(node.shape).reshape(-1) for end in (low, high))
     return (low + high) / 2, (high - low) / 2
+
+
+def sorted_groups(node: Node) -> Int[Tensor, "groups size"] | None:
+    """The flat entries that a sorting node sorts among themselves, one group a row; None for other nodes.
+
+    Args:
+        node: any node.
+    """
+    if not isinstance(node.kind, Vector) or not isinstance(node.kind.function, Sort | GroupSort):
+        return None
+    function = node.kind.function
+    size = function.group_size if isinstance(function, GroupSort) else function.in_shape[function.axis]
+    entries = torch.arange(math.prod(function.in_shape)).reshape(function.in_shape)
+    return entries.movedim(function.axis, -1).reshape(-1, size)
+
+
+def expanded(numbers: Float[Tensor, "*batch numbers"], shape: tuple[int, ...]) -> Float[Tensor, "*batch entries"]:
+    """One number, one a channel (first axis) or one an entry as one an entry.
+
+    Args:
+        numbers: multipliers or weights of a metric.
+        shape: of the value that they belong to.
+    """
+    return numbers.repeat_interleave(math.prod(shape) // numbers.shape[-1], dim=-1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netgain.gain.metric.compose import Composition, Relation, Rule, compose
 from netgain.gain.metric.program import Block, Program, raised
-from netgain.gain.metric.region import Region
+from netgain.gain.metric.region import Region, expanded
 from netgain.witness.certificate import Piece, Proof
 
 _HARMLESS = 2.0**30  # how far the multiplier of a unit that does not matter is from those that do
@@ -145,17 +145,6 @@ def carried(
         goal: a matrix on the output.
     """
     return x * (float(torch.linalg.matrix_norm(goal, 2)) * source.unit / target.unit) ** 2
-
-
-def expanded(weights: Float[Tensor, " weights"], shape: tuple[int, ...]) -> Float[Tensor, " entries"]:
-    """Weights of a metric, one an entry.
-
-    Args:
-        weights: one number, one a channel (first axis), or one an entry.
-        shape: of the value that the metric belongs to.
-    """
-    count = math.prod(shape)
-    return weights.repeat_interleave(count // weights.numel())
 
 
 class _Builder:

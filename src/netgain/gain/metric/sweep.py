@@ -25,6 +25,7 @@ from netgain.core.norms import Norm
 from netgain.gain.metric.eliminate import Elimination, Response, elementwise, elimination, scaling, vector
 from netgain.gain.metric.prepared import Prepared
 from netgain.gain.metric.quadratic import Quadratic, Spread, Term, substituted
+from netgain.gain.metric.region import expanded
 from netgain.gain.metric.top import Top, direct, krylov, random_block
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Node, Opaque, Sum, Vector
 
@@ -344,17 +345,3 @@ def ungrouped(
     x = parts.new_zeros(*parts.shape[:2], groups.numel())
     x[:, :, groups.reshape(-1)] = parts.flatten(2)
     return x
-
-
-def expanded(value: Float[Tensor, "batch numbers"], shape: tuple[int, ...]) -> Float[Tensor, "batch entries"]:
-    """One number, one a channel or one an entry as one an entry.
-
-    Args:
-        value: numbers.
-        shape: of the node.
-    """
-    size = math.prod(shape)
-    numbers = value.shape[1]
-    if numbers in (1, size):
-        return value.expand(-1, size)
-    return value.repeat_interleave(size // numbers, dim=1)
