@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +81,7 @@ class _Recurrent(nn.Module):
 def _mlp(sizes: tuple[int, ...], activation: type[nn.Module]) -> nn.Module:
     """A fully connected network on flattened inputs."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), activation()]
     return nn.Sequential(*layers[:-1])
 
