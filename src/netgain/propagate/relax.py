@@ -30,7 +30,7 @@ class Effort:
 
 
 @torch.no_grad()
-def ranges(network: Network, region: Region, *, effort: Effort = Effort()) -> Ranges:  # noqa: B008
+def ranges(network: Network, region: Region, *, effort: Effort = Effort()) -> Ranges:
     """Boxes by interval arithmetic, tightened by backward relaxation where a nonlinear node reads an open entry.
 
     An entry is open if the function that reads it is not linear on its box.
