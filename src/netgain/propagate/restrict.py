@@ -1,9 +1,9 @@
 """A network restricted to a region: its increments there are those of a network with smaller slopes, everywhere.
 
-For two inputs of a convex region every pre-activation lies in its proved box, so that an activation takes there only the
-difference quotients of the box. A product of two values has x1 y1 - x2 y2 = y' (x1 - x2) + x' (y1 - y2) with midpoints
-x', y', which lie in the boxes: the sum of two elementwise maps. Whatever bounds the gain of a network from the slopes of
-its elementwise nodes alone therefore bounds the gain over the region, if it is given the network made here.
+For two inputs of a convex region every pre-activation lies in its proved box, so that an activation takes there only
+the difference quotients of the box. A product of two values has x1 y1 - x2 y2 = y' (x1 - x2) + x' (y1 - y2) with
+midpoints x', y', which lie in the boxes: the sum of two elementwise maps. Whatever bounds the gain of a network from the
+slopes of its elementwise nodes alone therefore bounds the gain over the region, if it is given the network made here.
 """
 
 import dataclasses
@@ -150,7 +150,7 @@ def _finite(node: Node, slopes: Slopes, ranges: Ranges) -> Slopes:
     region = ranges.region.words()
     if isinstance(node.kind, Elementwise) and not node.kind.activation.continuous:
         raise DiscontinuousError(
-            f"{node.source}: {node.kind.activation.name} jumps within the region ({region}), so no constant exists there"
+            f"{node.source}: {node.kind.activation.name} jumps within the region ({region}), so there is no constant"
         )
     what = f"the slope of {node.kind.activation.name}" if isinstance(node.kind, Elementwise) else "a factor"
     raise UnboundedError(f"{node.source}: {what} is not known to be bounded over the region ({region})")
