@@ -2,8 +2,8 @@
 
 For two inputs of a convex region every pre-activation lies in its proved box, so that an activation takes there only
 the difference quotients of the box. A product of two values has x1 y1 - x2 y2 = y' (x1 - x2) + x' (y1 - y2) with
-midpoints x', y', which lie in the boxes: the sum of two elementwise maps. Whatever bounds the gain of a network from
-the slopes of its elementwise nodes alone therefore bounds the gain over the region, if it is given the network made here.
+midpoints x', y', which lie in the boxes: the sum of two elementwise maps. So whatever bounds the gain of a network by
+the slopes of its elementwise nodes alone bounds the gain over the region, if it is given the network made here.
 """
 
 import dataclasses
