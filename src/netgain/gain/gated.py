@@ -149,9 +149,7 @@ def _gated(linear_map: AbstractLinearMap, gate: Node | None, ranges: Ranges) -> 
     return Chain((linear_map, Diagonal(middle[0], gate.shape, spread[0])))
 
 
-def _layer(
-    node: Node, gate: Node | None, ranges: Ranges, numbers: tuple[Enclosure, float, Enclosure]
-) -> GatedLayer:
+def _layer(node: Node, gate: Node | None, ranges: Ranges, numbers: tuple[Enclosure, float, Enclosure]) -> GatedLayer:
     """The entry of one matrix."""
     factor, product, behind = numbers
     if gate is None:

@@ -215,7 +215,7 @@ def open_units(ranges: Ranges) -> tuple[tuple[OpenUnit, ...], ...]:
 def _narrow(slope: Interval) -> Tensor:
     """Where a slope is one number but for rounding."""
     size = torch.maximum(slope.lo.abs(), slope.hi.abs()).clamp_min(1.0)
-    return (slope.hi - slope.lo) <= _WIDTH * size
+    return slope.lo.isfinite() & slope.hi.isfinite() & (slope.hi - slope.lo <= _WIDTH * size)
 
 
 def _only(x: Interval, row: int) -> Interval:

@@ -21,7 +21,8 @@ def times(a: Interval, b: Interval) -> Interval:
         b: the other; shapes broadcast.
     """
     products = [
-        torch.where((x == 0) | (y == 0), 0.0, x * y) for x, y in ((a.lo, b.lo), (a.lo, b.hi), (a.hi, b.lo), (a.hi, b.hi))
+        torch.where((x == 0) | (y == 0), 0.0, x * y)
+        for x, y in ((a.lo, b.lo), (a.lo, b.hi), (a.hi, b.lo), (a.hi, b.hi))
     ]
     low = torch.minimum(torch.minimum(products[0], products[1]), torch.minimum(products[2], products[3]))
     high = torch.maximum(torch.maximum(products[0], products[1]), torch.maximum(products[2], products[3]))

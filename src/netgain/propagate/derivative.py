@@ -1,5 +1,6 @@
 """Interval Jacobians: every derivative of a network over a region, backwards from rows of the output."""
 
+import collections
 import math
 from collections.abc import Iterator
 from typing import assert_never
@@ -86,9 +87,8 @@ def interval_jacobian(
     step = max(1, _NUMBERS // max(1, widest * batch))
     parts: list[Interval] = []
     for start in range(0, given.shape[1], step):
-        found = Interval(given[:, :0], given[:, :0])
-        for _, found in derivatives(ranges, given[:, start : start + step], signed=signed):
-            pass
+        # The input comes last.
+        _, found = collections.deque(derivatives(ranges, given[:, start : start + step], signed=signed), maxlen=1).pop()
         parts.append(Interval(found.lo.flatten(2), found.hi.flatten(2)))
     return Interval(torch.cat([part.lo for part in parts], 1), torch.cat([part.hi for part in parts], 1))
 
