@@ -17,7 +17,7 @@ Slopes = tuple[Tensor, Tensor]
 class Lines:
     """lower_slope x + lower_offset <= phi(x) <= upper_slope x + upper_offset for all x of an interval, entry by entry.
 
-    Slopes are exact float64 numbers, any finite ones; offsets are rounded outwards, and infinite where nothing is known.
+    Slopes are exact float64 numbers, any finite ones; offsets are rounded outwards, infinite where nothing is known.
 
     Attributes:
         lower_slope: of the line below.

@@ -1,6 +1,7 @@
 """What is known of the value of each node over a region of inputs: a box a node."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -13,6 +14,7 @@ from netgain.core.interval import Interval
 from netgain.core.rounding import check_arithmetic, tensor_down, tensor_up
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Form, Network, Node, Opaque, Sum, Vector
 from netgain.norms.evaluate import image, magnitude
+from netgain.propagate.apriori import Apriori
 from netgain.propagate.region import Region
 
 
@@ -29,6 +31,19 @@ class Ranges:
     network: Network
     region: Region
     boxes: Mapping[str, Interval]
+
+    def __len__(self) -> int:
+        return len(self.region)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Ranges":
+        """The ranges of some rows."""
+        boxes = {name: Interval(one.lo[rows], one.hi[rows]) for name, one in self.boxes.items()}
+        return Ranges(self.network, self.region[rows], boxes)
+
+    @functools.cached_property
+    def apriori(self) -> Apriori:
+        """Rounding terms of functions carried backwards through the boxes."""
+        return Apriori(self.boxes)
 
     def slopes(self, node: Node) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch *shape"]]:
         """The least and greatest slope of each entry of an elementwise node between any two inputs of the region.

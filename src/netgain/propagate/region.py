@@ -65,11 +65,12 @@ class Region:
         high = torch.where(radius == 0, self.centre, tensor_up(self.centre + radius))
         return Interval(torch.maximum(low, self.low), torch.minimum(high, self.high))
 
-    def greatest(self, rows: Float[Tensor, "batch rows *in"]) -> Float[Tensor, "batch rows"]:
+    def greatest(self, rows: Float[Tensor, "any rows *in"]) -> Float[Tensor, "batch rows"]:
         """An upper bound of the maximum of a . (z - centre) over each region, for each row a, rounded up.
 
         Args:
-            rows: linear functions, several for each region; exact float64 numbers.
+            rows: linear functions, several for each region, or one leading row if they are the same for all; exact
+                float64 numbers.
         """
         flat = rows.flatten(2)
         batch, count, size = flat.shape
