@@ -42,7 +42,7 @@ class Localized:
     """
 
     network: Network
-    slopes: Mapping[str, tuple[Float[Tensor, "rows *shape"], Float[Tensor, "rows *shape"]]]
+    slopes: Mapping[str, tuple[Float[Tensor, "rows ..."], Float[Tensor, "rows ..."]]]
 
     def __getitem__(self, rows: Tensor | slice) -> "Localized":
         """The slopes of some rows."""

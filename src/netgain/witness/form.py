@@ -228,7 +228,7 @@ def groups(
     return _replaced(form, name, (before, above_t), (power(below_t.diagonal()), below_t), where)
 
 
-def sector(low: Float[Tensor, " size"], high: Float[Tensor, " size"]) -> tuple[Tensor, Tensor]:
+def sector(low: Float[Tensor, "*shape"], high: Float[Tensor, "*shape"]) -> tuple[Tensor, Tensor]:
     """c and r >= 0 with [a, b] inside [c - r, c + r] exactly; r = 0 only where a = b.
 
     Args:
