@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from netgain.certification.audit import audit as audit
     from netgain.certification.certificates import save_certificate as save_certificate
     from netgain.certification.certificates import verify as verify
-    from netgain.certification.certify import CertifyOptions as CertifyOptions
     from netgain.certification.certify import certify as certify
+    from netgain.certification.options import CertifyOptions as CertifyOptions
+    from netgain.certification.options import Decisions as Decisions
     from netgain.core.errors import NetgainError as NetgainError
     from netgain.core.norms import Norm as Norm
     from netgain.core.results import Bound as Bound
@@ -36,7 +37,8 @@ _HOMES = {
     "audit": "netgain.certification.audit",
     "certify": "netgain.certification.certify",
     "AuditOptions": "netgain.certification.audit",
-    "CertifyOptions": "netgain.certification.certify",
+    "CertifyOptions": "netgain.certification.options",
+    "Decisions": "netgain.certification.options",
     "Effort": "netgain.gain.lipschitz",
     "NetgainError": "netgain.core.errors",
     "Norm": "netgain.core.norms",
