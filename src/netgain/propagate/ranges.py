@@ -111,9 +111,7 @@ def node_range(node: Node, inputs: list[Interval]) -> Interval:
             low, high = activation.value_range(first.lo, first.hi)
             return Interval(low.expand_as(first.lo), high.expand_as(first.lo))
         case Vector(function=function):
-            middle, spread = _halves(first)
-            value, error = function.value(middle), function.error(middle, spread)
-            return Interval(tensor_down(value - error), tensor_up(value + error))
+            return function.range(first)
         case Bilinear(form=Form.PRODUCT):
             return first * inputs[1]
         case Bilinear():
@@ -138,7 +136,7 @@ def node_range(node: Node, inputs: list[Interval]) -> Interval:
 
 def affine_range(kind: Affine, x: Interval) -> Interval:
     """The box of an affine image: A middle + b, and |A| spread around it."""
-    middle, spread = _halves(x)
+    middle, spread = x.halves()
     value, error = image(kind.map, middle)
     spread = tensor_up(magnitude(kind.map, spread) + error)
     if kind.bias is not None:
@@ -149,10 +147,3 @@ def affine_range(kind: Affine, x: Interval) -> Interval:
     unknown = spread.isnan() | value.isnan()
     low, high = tensor_down(value - spread), tensor_up(value + spread)
     return Interval(torch.where(unknown, -torch.inf, low), torch.where(unknown, torch.inf, high))
-
-
-def _halves(x: Interval) -> tuple[Tensor, Tensor]:
-    """A middle and a spread with [middle - spread, middle + spread] around the interval."""
-    middle = torch.where(x.lo == x.hi, x.lo, x.lo / 2 + x.hi / 2).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    spread = torch.maximum(tensor_up(x.hi - middle), tensor_up(middle - x.lo))
-    return middle, torch.where(x.lo == x.hi, 0.0, spread)

@@ -1,17 +1,16 @@
 """Ranges over a region by backward linear relaxation, node by node."""
 
 import dataclasses
-import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from netgain.core.errors import DataMismatchError
 from netgain.core.interval import Interval
 from netgain.core.rounding import check_arithmetic
-from netgain.network.graph import Affine, Bilinear, Elementwise, Network, Node, Vector
-from netgain.propagate.backward import bounds
+from netgain.network.graph import Bilinear, Elementwise, Network, Node, Vector
+from netgain.propagate.patch_walk import entry_bounds, entry_work
 from netgain.propagate.ranges import Ranges, node_range
 from netgain.propagate.region import Region
 
@@ -25,8 +24,8 @@ class Effort:
         products: multiplications for one node and one input.
     """
 
-    functions: int = 4096
-    products: float = 2e9
+    functions: int = 1 << 20
+    products: float = 2e10
 
 
 @torch.no_grad()
@@ -48,7 +47,7 @@ def ranges(network: Network, region: Region, *, effort: Effort = Effort()) -> Ra
         DataMismatchError: if the region is of another shape.
 
     Cost:
-        For each open entry, two transposed evaluations of what is in front of it.
+        For each open entry, two transposed evaluations of what is in front of it, on the window that the entry reads.
     """
     check_arithmetic()
     if tuple(region.centre.shape[1:]) != network.input_shape:
@@ -58,42 +57,15 @@ def ranges(network: Network, region: Region, *, effort: Effort = Effort()) -> Ra
     boxes = {network.input: region.hull()}
     known = Ranges(network, region, boxes)
     readers = _readers(network)
-    spent = 0.0
     for node in network.nodes:
         box = node_range(node, [boxes[name] for name in node.inputs])
         boxes[node.name] = box
-        spent += products(node)
         if node.name in readers:
-            entries = _open(box, readers[node.name])
-            if 0 < len(entries) <= effort.functions and 2 * len(entries) * spent <= effort.products:
-                boxes[node.name] = tightened(known, node.name, entries)
+            chosen = _open(box, readers[node.name])
+            count = int(chosen.flatten(1).sum(1).max())
+            if 0 < count <= effort.functions and 2 * count * entry_work(known, node.name) <= effort.products:
+                boxes[node.name] = entry_bounds(known, node.name, chosen)
     return known
-
-
-def tightened(known: Ranges, name: str, entries: Tensor) -> Interval:
-    """The box of a value with some entries bounded by backward relaxation, never wider than before.
-
-    Args:
-        known: boxes of the value and of all before it.
-        name: of the node.
-        entries: flat indices of the entries to bound.
-    """
-    box = known.boxes[name]
-    shape = box.lo.shape[1:]
-    rows = torch.zeros(1, len(entries), math.prod(shape), dtype=torch.float64)
-    rows[0, torch.arange(len(entries)), entries] = 1.0
-    found = bounds(known, rows.reshape(1, len(entries), *shape), name)
-    low, high = box.lo.flatten(1).clone(), box.hi.flatten(1).clone()
-    low[:, entries] = torch.maximum(low[:, entries], found.lo)
-    high[:, entries] = torch.minimum(high[:, entries], found.hi)
-    return Interval(low.reshape(-1, *shape), high.reshape(-1, *shape))
-
-
-def products(node: Node) -> float:
-    """Multiplications of one evaluation of a node, roughly."""
-    if isinstance(node.kind, Affine):
-        return float(node.kind.map.terms * node.kind.map.out_size)
-    return float(math.prod(node.shape))
 
 
 def _readers(network: Network) -> dict[str, list[Node]]:
@@ -108,8 +80,8 @@ def _readers(network: Network) -> dict[str, list[Node]]:
     return readers
 
 
-def _open(box: Interval, readers: list[Node]) -> Float[Tensor, " entries"]:
-    """Flat indices of the entries on which a reader is not linear, for some row."""
+def _open(box: Interval, readers: list[Node]) -> Bool[Tensor, "batch *shape"]:
+    """The entries on which a reader is not linear."""
     wide = box.lo < box.hi
     needed = torch.zeros_like(wide)
     for node in readers:
@@ -118,4 +90,4 @@ def _open(box: Interval, readers: list[Node]) -> Float[Tensor, " entries"]:
             needed = needed | (wide & (least < greatest))
         else:
             needed = needed | wide
-    return needed.flatten(1).any(0).nonzero().squeeze(1)
+    return needed
