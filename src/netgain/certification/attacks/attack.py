@@ -1,4 +1,4 @@
-"""What every attack shares: the ball, exact projection, and the float64 check of success."""
+"""What every attack shares: its interface, and the float64 check of success."""
 
 import abc
 import dataclasses
@@ -7,37 +7,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from netgain.core.norms import Norm
+from netgain.certification.attacks.ball import Ball, inside
 from netgain.core.progress import Progress, silent
-from netgain.core.rounding import UNIT_ROUNDOFF, norm_upper, tensor_down, tensor_up
+from netgain.core.rounding import tensor_down, tensor_up
 from netgain.network.graph import Network
 from netgain.propagate.evaluate import evaluate
 
-
-@dataclasses.dataclass(frozen=True)
-class Ball:
-    """The perturbations of norm at most `epsilon`, in raw input units."""
-
-    norm: Norm
-    epsilon: float
-
-    def project(self, delta: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:
-        """The nearest point of the ball (Euclidean for l2 and l1, entrywise for linf), in ordinary arithmetic.
-
-        Source:
-            For l1: Duchi et al. (2008), Efficient projections onto the l1-ball, figure 1.
-        """
-        if self.norm is Norm.LINF:
-            return delta.clamp(-self.epsilon, self.epsilon)
-        flat = delta.reshape(len(delta), -1)
-        if self.norm is Norm.L2:
-            size = flat.norm(dim=1, keepdim=True).clamp_min(torch.finfo(delta.dtype).tiny)
-            return (flat * (self.epsilon / size).clamp_max(1.0)).reshape(delta.shape)
-        ordered = flat.abs().sort(1, descending=True).values
-        excess = (ordered.cumsum(1) - self.epsilon) / torch.arange(1, flat.shape[1] + 1, dtype=delta.dtype)
-        last = (ordered > excess).sum(1, keepdim=True).clamp_min(1) - 1
-        threshold = excess.gather(1, last).clamp_min(0.0)
-        return (flat.sign() * (flat.abs() - threshold).clamp_min(0.0)).reshape(delta.shape)
+__all__ = ["AbstractAttack", "Attacked", "Ball", "inside", "misclassified", "survivors"]
 
 
 class AbstractAttack(abc.ABC):
@@ -77,26 +53,6 @@ class Attacked:
     survived: Bool[Tensor, " attacked"]
 
 
-def inside(
-    x: Float[Tensor, "batch *shape"], candidate: Float[Tensor, "batch *shape"], ball: Ball
-) -> Float[Tensor, "batch *shape"]:
-    """The candidate moved so that its exact distance from x is at most epsilon.
-
-    Guarantee:
-        ||result - x|| <= epsilon for the float64 numbers as they are; rows that cannot be brought inside become x.
-    """
-    delta = ball.project(candidate.double() - x)
-    result, todo = x.clone(), torch.ones(len(x), dtype=torch.bool)
-    for shrink in (1.0, 1 - 2.0**-40, 1 - 2.0**-20, 1 - 2.0**-10):
-        moved = x + shrink * delta
-        # The computed difference is within u of the exact one, entry by entry.
-        apart = tensor_up((moved - x).abs() * (1 + 2 * UNIT_ROUNDOFF))
-        within = todo & (norm_upper(apart, ball.norm) <= ball.epsilon)
-        result[within] = moved[within]
-        todo = todo & ~within
-    return result
-
-
 def misclassified(
     network: Network, x: Float[Tensor, "batch *shape"], labels: Int[Tensor, " batch"]
 ) -> Bool[Tensor, " batch"]:
@@ -122,15 +78,15 @@ def survivors(
     """Which inputs are classified correctly and resist the attack.
 
     Guarantee:
-        An input that is not returned is truly vulnerable: a point at exact distance <= epsilon (or the input itself) is
-        misclassified, proved in float64. An input that is returned may still be vulnerable.
+        An input that is not returned is truly vulnerable: a point of the domain at exact distance <= epsilon (or the
+        input itself) is misclassified, proved in float64. An input that is returned may still be vulnerable.
 
     Args:
         attack: the search.
         network: the classifier up to its logits.
         x: inputs in float64.
         labels: their classes.
-        ball: norm and radius.
+        ball: norm, radius and domain.
         progress: told how far the search is.
     """
     alive = network(x).reshape(len(x), -1)
@@ -138,7 +94,8 @@ def survivors(
     open_ = alive.nonzero()[:, 0]
     if len(open_) == 0:
         return alive
-    for candidate in attack.search(network, x[open_], labels[open_], ball, progress):
-        broken = misclassified(network, inside(x[open_], candidate, ball), labels[open_])
+    within = ball.rows(open_)
+    for candidate in attack.search(network, x[open_], labels[open_], within, progress):
+        broken = misclassified(network, inside(x[open_], candidate, within), labels[open_])
         alive[open_[broken]] = False
     return alive

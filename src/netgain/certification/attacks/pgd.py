@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from netgain.certification.attacks.attack import AbstractAttack, Ball
+from netgain.certification.attacks.attack import AbstractAttack
+from netgain.certification.attacks.ball import Ball
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress
 from netgain.network.graph import Network
@@ -55,7 +56,7 @@ class PGD(AbstractAttack):
         """The best point of each start."""
         generator = torch.Generator().manual_seed(self.seed)
         found = x.float().expand(self.starts, *x.shape).clone()
-        what = f"attacking within {ball.epsilon:g}"
+        what = f"attacking within {float(ball.widths(x).max()):g}"
         alive = torch.ones(len(x), dtype=torch.bool)
         for start in range(self.starts):
             rows = alive.nonzero()[:, 0]
@@ -63,8 +64,9 @@ class PGD(AbstractAttack):
                 break
             for chunk in rows.split(self.batch):
                 centre, classes = x[chunk].float(), labels[chunk]
-                delta = _start(centre, ball, generator) if start else torch.zeros_like(centre)
-                best, lead = self._ascend(network, centre, classes, delta, (ball, start % 2 == 0))
+                part = ball.rows(chunk)
+                delta = _start(centre, part, generator) if start else torch.zeros_like(centre)
+                best, lead = self._ascend(network, centre, classes, delta, (part, start % 2 == 0))
                 found[start, chunk] = centre + best
                 alive[chunk[lead > 0]] = False
                 progress(what, (start * len(x) + int(chunk[-1]) + 1) // self.starts, len(x))
@@ -77,7 +79,7 @@ class PGD(AbstractAttack):
         """The perturbation with the greatest margin for another class on the path, and that margin."""
         ball, by_margin = how
         best, lead = delta, torch.full((len(centre),), -torch.inf)
-        step = self.stride * ball.epsilon / self.steps
+        step = self.stride * ball.widths(centre) / self.steps
         for number in range(self.steps + 1):
             delta = delta.detach().requires_grad_(True)
             scores = network(centre + delta).reshape(len(centre), -1)
@@ -89,7 +91,7 @@ class PGD(AbstractAttack):
                 break
             loss = margins.sum() if by_margin or scores.shape[1] == 1 else _cross_entropy(scores, labels)
             (gradient,) = torch.autograd.grad(loss, delta)
-            delta = ball.project(delta.detach() + step * _steepest(gradient, ball.norm))
+            delta = ball.project(delta.detach() + step * _steepest(gradient, ball.norm), centre)
         return best, lead
 
 
@@ -122,10 +124,10 @@ def _steepest(gradient: Tensor, norm: Norm) -> Tensor:
 
 def _start(centre: Tensor, ball: Ball, generator: torch.Generator) -> Tensor:
     """A random perturbation in the ball."""
-    noise = torch.empty_like(centre)
+    noise, width = torch.empty_like(centre), ball.widths(centre)
     if ball.norm is Norm.LINF:
-        return noise.uniform_(-ball.epsilon, ball.epsilon, generator=generator)
+        return ball.project(width * noise.uniform_(-1.0, 1.0, generator=generator), centre)
     noise.normal_(generator=generator)
-    size = ball.norm.of(noise).reshape(-1, *[1] * (centre.ndim - 1))
-    radius = ball.epsilon * torch.rand(size.shape, generator=generator)
-    return noise * (radius / size.clamp_min(1e-30))
+    size = ball.norm.of(noise).reshape(width.shape)
+    radius = width * torch.rand(size.shape, generator=generator)
+    return ball.project(noise * (radius / size.clamp_min(1e-30)), centre)

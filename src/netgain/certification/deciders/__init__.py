@@ -1,0 +1,1 @@
+"""Deciders: each proves of inputs that no point of a region around them is classified otherwise."""
