@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from netgain.core.results import Enclosure as Enclosure
     from netgain.core.results import Estimate as Estimate
     from netgain.data.dataset import load as load_data  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    from netgain.gain.jacobian import jacobian as jacobian
     from netgain.gain.lipschitz import Effort as Effort
     from netgain.gain.lipschitz import analyse as analyse
     from netgain.gain.lipschitz import lipschitz as lipschitz
@@ -46,6 +47,7 @@ _HOMES = {
     "Enclosure": "netgain.core.results",
     "Estimate": "netgain.core.results",
     "load_data": "netgain.data.dataset:load",
+    "jacobian": "netgain.gain.jacobian",
     "lipschitz": "netgain.gain.lipschitz",
     "opnorm": "netgain.gain.opnorm",
     "Network": "netgain.network.graph",

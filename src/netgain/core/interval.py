@@ -171,6 +171,17 @@ class Interval:
         """Own ends where the condition holds, the other's elsewhere."""
         return Interval(torch.where(condition, self.lo, other.lo), torch.where(condition, self.hi, other.hi))
 
+    def halves(self) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+        """A finite middle m and a radius r with [m - r, m + r] around the interval; r = 0 for a point, or infinite."""
+        point = self.lo == self.hi
+        middle = torch.where(point, self.lo, self.lo / 2 + self.hi / 2).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        radius = torch.maximum(tensor_up(self.hi - middle), tensor_up(middle - self.lo))
+        return middle, torch.where(point & self.lo.isfinite(), 0.0, radius)
+
+    def meet(self, other: "Interval") -> "Interval":
+        """What lies in both; for two enclosures of one number."""
+        return Interval(torch.maximum(self.lo, other.lo), torch.minimum(self.hi, other.hi))
+
     def distance(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """A number not below |x - t| for every t in the interval; 0 only where it is {x}, infinity where undefined."""
         far = torch.maximum(x - self.lo, self.hi - x)

@@ -1,6 +1,7 @@
 """What is known of the value of each node over a region of inputs: a box a node."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -13,6 +14,7 @@ from netgain.core.interval import Interval
 from netgain.core.rounding import check_arithmetic, tensor_down, tensor_up
 from netgain.network.graph import Affine, Bilinear, Concat, Elementwise, Form, Network, Node, Opaque, Sum, Vector
 from netgain.norms.evaluate import image, magnitude
+from netgain.propagate.apriori import Apriori
 from netgain.propagate.region import Region
 
 
@@ -29,6 +31,19 @@ class Ranges:
     network: Network
     region: Region
     boxes: Mapping[str, Interval]
+
+    def __len__(self) -> int:
+        return len(self.region)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Ranges":
+        """The ranges of some rows."""
+        boxes = {name: Interval(one.lo[rows], one.hi[rows]) for name, one in self.boxes.items()}
+        return Ranges(self.network, self.region[rows], boxes)
+
+    @functools.cached_property
+    def apriori(self) -> Apriori:
+        """Rounding terms of functions carried backwards through the boxes."""
+        return Apriori(self.boxes)
 
     def slopes(self, node: Node) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch *shape"]]:
         """The least and greatest slope of each entry of an elementwise node between any two inputs of the region.
@@ -96,9 +111,7 @@ def node_range(node: Node, inputs: list[Interval]) -> Interval:
             low, high = activation.value_range(first.lo, first.hi)
             return Interval(low.expand_as(first.lo), high.expand_as(first.lo))
         case Vector(function=function):
-            middle, spread = _halves(first)
-            value, error = function.value(middle), function.error(middle, spread)
-            return Interval(tensor_down(value - error), tensor_up(value + error))
+            return function.range(first)
         case Bilinear(form=Form.PRODUCT):
             return first * inputs[1]
         case Bilinear():
@@ -123,7 +136,7 @@ def node_range(node: Node, inputs: list[Interval]) -> Interval:
 
 def affine_range(kind: Affine, x: Interval) -> Interval:
     """The box of an affine image: A middle + b, and |A| spread around it."""
-    middle, spread = _halves(x)
+    middle, spread = x.halves()
     value, error = image(kind.map, middle)
     spread = tensor_up(magnitude(kind.map, spread) + error)
     if kind.bias is not None:
@@ -134,10 +147,3 @@ def affine_range(kind: Affine, x: Interval) -> Interval:
     unknown = spread.isnan() | value.isnan()
     low, high = tensor_down(value - spread), tensor_up(value + spread)
     return Interval(torch.where(unknown, -torch.inf, low), torch.where(unknown, torch.inf, high))
-
-
-def _halves(x: Interval) -> tuple[Tensor, Tensor]:
-    """A middle and a spread with [middle - spread, middle + spread] around the interval."""
-    middle = torch.where(x.lo == x.hi, x.lo, x.lo / 2 + x.hi / 2).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    spread = torch.maximum(tensor_up(x.hi - middle), tensor_up(middle - x.lo))
-    return middle, torch.where(x.lo == x.hi, 0.0, spread)

@@ -5,7 +5,10 @@ import abc
 from jaxtyping import Float
 from torch import Tensor
 
+from netgain.core.interval import Interval
 from netgain.core.norms import Norm
+from netgain.core.rounding import tensor_down, tensor_up
+from netgain.vectors.ranges import known
 
 
 class AbstractVectorFunction(abc.ABC):
@@ -55,3 +58,26 @@ class AbstractVectorFunction(abc.ABC):
     @abc.abstractmethod
     def gain(self, norm: Norm) -> float:
         """A proved upper bound of the global Lipschitz constant in `norm`, rounded up; infinity where there is none."""
+
+    def range(self, box: Interval) -> Interval:
+        """An enclosure of f(z) over all z of a box, rounded outwards. Ends of the box may be infinite.
+
+        By default value and error around the box's middle; functions whose extremes are known give these.
+
+        Args:
+            box: of shape (batch, *in_shape).
+        """
+        middle, radius = box.halves()
+        value, error = self.value(middle), self.error(middle, radius)
+        return known(Interval(tensor_down(value - error), tensor_up(value + error)), box)
+
+    def local_gain(self, box: Interval, norm: Norm) -> Float[Tensor, " batch"]:
+        """A proved upper bound of the Lipschitz constant between any two points of a box, rounded up.
+
+        By default the global gain.
+
+        Args:
+            box: of shape (batch, *in_shape); ends may be infinite.
+            norm: of input and output.
+        """
+        return box.lo.new_full((len(box.lo),), self.gain(norm))

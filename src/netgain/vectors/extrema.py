@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from netgain.core.errors import UsageError
+from netgain.core.interval import Interval
 from netgain.core.norms import Norm
 from netgain.vectors.base import AbstractVectorFunction
-from netgain.vectors.ranges import check_axis, monotone_error, reduced
+from netgain.vectors.ranges import check_axis, monotone_error, monotone_range, reduced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Sort(AbstractVectorFunction):
     ) -> Float[Tensor, "batch *shape"]:
         """Exact: each order statistic is monotone in every input."""
         return monotone_error(self.value, x, radius)
+
+    def range(self, box: Interval) -> Interval:
+        """Exact: each order statistic is monotone in every input."""
+        return monotone_range(self.value, box)
 
     def gain(self, norm: Norm) -> float:
         """1 in every norm."""
@@ -141,6 +146,10 @@ class GroupSort(AbstractVectorFunction):
         """Exact: each order statistic is monotone in every input."""
         return monotone_error(self.value, x, radius)
 
+    def range(self, box: Interval) -> Interval:
+        """Exact: each order statistic is monotone in every input."""
+        return monotone_range(self.value, box)
+
     def gain(self, norm: Norm) -> float:
         """1 in every norm."""
         return 1.0
@@ -204,6 +213,10 @@ class Extremum(AbstractVectorFunction):
     def error(self, x: Float[Tensor, "batch *in"], radius: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
         """Exact: monotone in every input."""
         return monotone_error(self.value, x, radius)
+
+    def range(self, box: Interval) -> Interval:
+        """Exact: monotone in every input."""
+        return monotone_range(self.value, box)
 
     def gain(self, norm: Norm) -> float:
         """1 in every norm."""

@@ -1,7 +1,6 @@
 """Layer, group and RMS normalization, and division by the Euclidean norm."""
 
 import dataclasses
-import functools
 import math
 
 import torch
@@ -12,9 +11,19 @@ from torch.nn import functional
 from netgain.core.errors import UsageError
 from netgain.core.interval import Interval
 from netgain.core.norms import Norm
-from netgain.core.rounding import gamma, mul_up, sqrt_down, sqrt_up, tensor_up, up
+from netgain.core.rounding import gamma, sqrt_up, tensor_up, up
 from netgain.vectors.base import AbstractVectorFunction
-from netgain.vectors.ranges import check_axis
+from netgain.vectors.ranges import check_axis, others
+from netgain.vectors.standardize import (
+    direction_range,
+    over_root,
+    root_mean_square,
+    standardized_error,
+    standardized_gain,
+    standardized_local_gain,
+    standardized_range,
+    total_error,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +78,21 @@ class LayerNorm(AbstractVectorFunction):
         self, x: Float[Tensor, "batch *shape"], radius: Float[Tensor, "batch *shape"]
     ) -> Float[Tensor, "batch *shape"]:
         """Evaluation against an enclosure at x, and the Jacobian over the box for the radius."""
-        return _standardized_error(self, x, radius, math.prod(self._shape), centred=True)
+        return standardized_error(self.value, self.eps, math.prod(self._shape), x, radius, centred=True)
+
+    def range(self, box: Interval) -> Interval:
+        """Entry by entry the exact range given the spread of the others; bounded over all inputs."""
+        return standardized_range(box, self.eps, math.prod(self._shape), centred=True).meet(
+            AbstractVectorFunction.range(self, box)
+        )
+
+    def local_gain(self, box: Interval, norm: Norm) -> Float[Tensor, " batch"]:
+        """As the gain, with the least deviation over the box."""
+        return standardized_local_gain(norm, box, self.eps, math.prod(self._shape), centred=True)
 
     def gain(self, norm: Norm) -> float:
         """See the class."""
-        return _over_root(standardized_gain(norm, math.prod(self._shape), centred=True), self.eps)
+        return over_root(standardized_gain(norm, math.prod(self._shape), centred=True), self.eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,11 +150,19 @@ class GroupNorm(AbstractVectorFunction):
         self, x: Float[Tensor, "batch *shape"], radius: Float[Tensor, "batch *shape"]
     ) -> Float[Tensor, "batch *shape"]:
         """Evaluation against an enclosure at x, and the Jacobian over the box for the radius."""
-        return _standardized_error(self, x, radius, self._size, centred=True)
+        return standardized_error(self.value, self.eps, self._size, x, radius, centred=True)
+
+    def range(self, box: Interval) -> Interval:
+        """Entry by entry the exact range given the spread of the others; bounded over all inputs."""
+        return standardized_range(box, self.eps, self._size, centred=True).meet(AbstractVectorFunction.range(self, box))
+
+    def local_gain(self, box: Interval, norm: Norm) -> Float[Tensor, " batch"]:
+        """As the gain, with the least deviation over the box."""
+        return standardized_local_gain(norm, box, self.eps, self._size, centred=True)
 
     def gain(self, norm: Norm) -> float:
         """See the class."""
-        return _over_root(standardized_gain(norm, self._size, centred=True), self.eps)
+        return over_root(standardized_gain(norm, self._size, centred=True), self.eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,11 +217,21 @@ class RMSNorm(AbstractVectorFunction):
         self, x: Float[Tensor, "batch *shape"], radius: Float[Tensor, "batch *shape"]
     ) -> Float[Tensor, "batch *shape"]:
         """Evaluation against an enclosure at x, and the Jacobian over the box for the radius."""
-        return _standardized_error(self, x, radius, math.prod(self._shape), centred=False)
+        return standardized_error(self.value, self.eps, math.prod(self._shape), x, radius, centred=False)
+
+    def range(self, box: Interval) -> Interval:
+        """Entry by entry the exact range given the spread of the others; bounded over all inputs."""
+        return standardized_range(box, self.eps, math.prod(self._shape), centred=False).meet(
+            AbstractVectorFunction.range(self, box)
+        )
+
+    def local_gain(self, box: Interval, norm: Norm) -> Float[Tensor, " batch"]:
+        """As the gain, with the least deviation over the box."""
+        return standardized_local_gain(norm, box, self.eps, math.prod(self._shape), centred=False)
 
     def gain(self, norm: Norm) -> float:
         """See the class."""
-        return _over_root(standardized_gain(norm, math.prod(self._shape), centred=False), self.eps)
+        return over_root(standardized_gain(norm, math.prod(self._shape), centred=False), self.eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,11 +291,23 @@ class Normalize(AbstractVectorFunction):
         divisor = Interval(length.lo.clamp_min(self.eps), length.hi.clamp_min(self.eps))
         grow = 1 + gamma(4 * count + 64)
         far = radius.double()
-        reach = _root_mean_square(far, axis) * math.sqrt(count) * grow
+        reach = root_mean_square(far, axis) * math.sqrt(count) * grow
         steep = 1 / (length.lo - reach).clamp_min(self.eps) * grow
         share = ((x.double().abs() + far) * steep * grow).clamp_max(1.0)
         moved = steep * torch.minimum(reach, far + share * reach) * grow
-        return _total((point / divisor).distance(self.value(x.double())), moved, reach)
+        return total_error((point / divisor).distance(self.value(x.double())), moved, reach)
+
+    def range(self, box: Interval) -> Interval:
+        """Exact up to rounding: each entry rises with itself and shrinks as the others grow."""
+        rest = others(box.square(), self.axis + 1)
+        return direction_range(box, rest.clamp(0.0, math.inf), 1.0, least=self.eps, over=box)
+
+    def local_gain(self, box: Interval, norm: Norm) -> Float[Tensor, " batch"]:
+        """1 / max(|x|, eps) for the least |x| over the box, times the norm of I - n n^T."""
+        length = box.abs().lo.square().sum(self.axis + 1, keepdim=True) * (1 - gamma(self.in_shape[self.axis] + 8))
+        steep = 1 / length.sqrt().clamp_min(self.eps)
+        factor = 1.0 if norm is Norm.L2 else max(1.0, (1 + math.sqrt(self.in_shape[self.axis])) / 2)
+        return tensor_up(steep.flatten(1).amax(1) * (factor * (1 + 2.0**-48))).clamp_max(self.gain(norm))
 
     def gain(self, norm: Norm) -> float:
         """See the class."""
@@ -267,51 +316,6 @@ class Normalize(AbstractVectorFunction):
         if norm is Norm.L2:
             return up(1.0 / self.eps)
         return up(max(1.0, up((1.0 + sqrt_up(float(self.in_shape[self.axis]))) / 2)) / self.eps)
-
-
-@functools.lru_cache(maxsize=256)
-def standardized_gain(norm: Norm, count: int, *, centred: bool) -> float:
-    """The gain of standardization of n entries with eps = 1; it scales with 1 / sqrt(eps).
-
-    With s^2 = variance + 1, y the output and P the projection that removes the mean, the Jacobian is
-    (P - y y^T / n) / s, symmetric; without centring P = I. So the l1 and linf gains agree. Let t = |y|^2 / n, so
-    that 1 / s = sqrt(1 - t). The greatest row sum at a given t is derived in docs/theory/vectors.md:
-    sqrt(1 - t) (1 + t (sqrt(n) - 1) / 2) without centring (attained), and with centring at most
-    sqrt(1 - t) ((2 - t) + sqrt((2 - t)^2 + (n - 1) t^2)) / 2, or 2 (1 - 1/n) sqrt(1 - t) where t is small.
-
-    Args:
-        norm: of input and output.
-        count: n.
-        centred: whether the mean is removed.
-
-    Returns:
-        The supremum over t, rounded up (by cells of t for the centred case: at most 1e-5 above it).
-    """
-    if centred and count == 1:
-        return 0.0
-    if norm is Norm.L2 or count == 1:
-        return 1.0
-    if not centred:
-        b = (sqrt_up(float(count)) - 1) / 2
-        # max of sqrt(1 - t) (1 + b t): at t = (2 b - 1) / (3 b).
-        top = 1.0 if 2 * b <= 1 else (2 / 3) * (1 + b) * math.sqrt((1 + b) / (3 * b))
-        return top if top == 1.0 else top * (1 + 1e-14)
-    edges = torch.linspace(0.0, 1.0, 2**19 + 1, dtype=torch.float64)
-    t0, t1 = edges[:-1], edges[1:]
-    root = ((2 - t0).square() + (count - 1) * t1.square()).sqrt()
-    steep = (1 - t0).sqrt() * ((2 - t0) + root) / 2
-    # The row's own y is 0 in the worst case where even the least unconstrained root z exceeds t n / 2.
-    least = count * ((2 - t1) + ((2 - t1).square() + (count - 1) * t0.square()).sqrt()) / (2 * (count - 1))
-    flat = 2 * (1 - 1 / count) * (1 - t0).sqrt()
-    top = float(torch.where(least * (1 - 1e-12) > t1 * count / 2, flat, steep).max())
-    return top * (1 + 1e-14)
-
-
-def _over_root(factor: float, eps: float) -> float:
-    """factor / sqrt(eps), rounded up."""
-    if factor == 0.0:
-        return 0.0
-    return math.inf if eps == 0.0 else mul_up(factor, up(1.0 / sqrt_down(eps)))
 
 
 def _check(what: str, shape: tuple[int, ...], axes: int, eps: float) -> None:
@@ -324,42 +328,3 @@ def _check(what: str, shape: tuple[int, ...], axes: int, eps: float) -> None:
         raise UsageError(f"{what}: {axes} trailing axes of shape {shape} do not exist or are empty")
     if not 0 <= eps < math.inf:
         raise UsageError(f"{what}: eps must be finite and not negative, got {eps}")
-
-
-def _standardized_error(
-    function: LayerNorm | GroupNorm | RMSNorm, x: Tensor, radius: Tensor, count: int, *, centred: bool
-) -> Tensor:
-    """The error of a standardization of groups of `count` neighbouring entries.
-
-    At x, the value is compared with an enclosure. Over the box, s >= sqrt((sd - rms(radius))^2 + eps), and a row of
-    the Jacobian changes the output by at most (r_i + mean(r) + |y_i| rms(r)) / s, by Cauchy's inequality.
-    """
-    value = function.value(x.double()).reshape(x.shape[0], -1, count)
-    entries, far = (tensor.double().reshape(x.shape[0], -1, count) for tensor in (x, radius))
-    point = Interval.exactly(entries)
-    mean = point.sum((-1,), keepdim=True) / float(count)
-    spread = point - mean if centred else point
-    variance = (spread.square().sum((-1,), keepdim=True) / float(count)).clamp(0.0, math.inf)
-    divisor = (variance + function.eps).clamp(0.0, math.inf).sqrt()
-    grow = 1 + gamma(4 * count + 64)
-    rms = _root_mean_square(far, -1)
-    steep = 1 / ((variance.sqrt().lo - rms).clamp_min(0.0).square() + function.eps).sqrt() * grow
-    shift = far + far.mean(-1, keepdim=True) if centred else far
-    largest = math.sqrt(count - 1 if centred else count)
-    height = ((spread.abs().hi + shift) * steep * grow).clamp_max(largest)
-    moved = steep * (shift + height * rms) * grow
-    return _total((spread / divisor).distance(value), moved, rms).reshape(x.shape)
-
-
-def _root_mean_square(radius: Tensor, axis: int) -> Tensor:
-    """Not below the root of the mean square along an axis, and 0 only for zeros."""
-    count = radius.shape[axis]
-    # Squares may underflow: 2^-500 is above the root of what is lost.
-    rough = radius.square().mean(axis, keepdim=True).sqrt() * (1 + gamma(2 * count + 16)) + 2.0**-500
-    return torch.minimum(rough, radius.amax(axis, keepdim=True))
-
-
-def _total(at_point: Tensor, moved: Tensor, reach: Tensor) -> Tensor:
-    """Evaluation error plus movement over the box, which is nothing where the box is a point."""
-    moved = torch.where(reach == 0, 0.0, moved)
-    return tensor_up(at_point + moved).nan_to_num(nan=math.inf, posinf=math.inf)

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from netgain.core.errors import UsageError
+from netgain.core.interval import Interval
 from netgain.core.norms import Norm
 from netgain.core.rounding import gamma, sqrt_up
 from netgain.vectors.base import AbstractVectorFunction
-from netgain.vectors.ranges import monotone_error
+from netgain.vectors.ranges import known, monotone_error, monotone_range
 
 _MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 _ADAPTIVE = {1: functional.adaptive_max_pool1d, 2: functional.adaptive_max_pool2d, 3: functional.adaptive_max_pool3d}
@@ -131,6 +132,10 @@ class MaxPool(AbstractVectorFunction):
         """Exact: monotone in every input."""
         return monotone_error(self.value, x, radius)
 
+    def range(self, box: Interval) -> Interval:
+        """Exact: monotone in every input."""
+        return monotone_range(self.value, box)
+
     def gain(self, norm: Norm) -> float:
         """c, sqrt(c) or 1."""
         return _overlap_gain(norm, [_most(self._windows(axis), size) for axis, size in enumerate(self._sizes())])
@@ -229,6 +234,10 @@ class AdaptiveMaxPool(AbstractVectorFunction):
         """Exact: monotone in every input."""
         return monotone_error(self.value, x, radius)
 
+    def range(self, box: Interval) -> Interval:
+        """Exact: monotone in every input."""
+        return monotone_range(self.value, box)
+
     def gain(self, norm: Norm) -> float:
         """c, sqrt(c) or 1."""
         spatial = len(self.output_size)
@@ -311,6 +320,12 @@ class L2Pool(AbstractVectorFunction):
         moved = dataclasses.replace(self, eps=0.0).value(radius.double())
         error = self.value(x.double()) * relative + moved * (1 + relative) + underflow
         return error.nan_to_num(nan=math.inf, posinf=math.inf)
+
+    def range(self, box: Interval) -> Interval:
+        """Monotone in every magnitude."""
+        relative, underflow, size = gamma(math.prod(self.kernel) + 16), 2.0**-500, box.abs()
+        low, high = self.value(size.lo) * (1 - relative) - underflow, self.value(size.hi) * (1 + relative) + underflow
+        return known(Interval(low.clamp_min(0.0), high), box)
 
     def gain(self, norm: Norm) -> float:
         """c in l1, sqrt(c) in l2, sqrt(k) in linf."""

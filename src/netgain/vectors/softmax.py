@@ -10,9 +10,12 @@ from torch import Tensor
 from netgain.core.errors import UsageError
 from netgain.core.interval import Interval
 from netgain.core.norms import Norm
-from netgain.core.rounding import div_up, sqrt_up
+from netgain.core.rounding import UNDERFLOW, div_up, gamma, sqrt_up, tensor_up
 from netgain.vectors.base import AbstractVectorFunction
-from netgain.vectors.ranges import box, check_axis, reduced
+from netgain.vectors.ranges import box, check_axis, known, others, reduced
+
+# Infinite entries are shifted as if they were this large.
+_LARGEST = 2.0**1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +68,22 @@ class Softmax(AbstractVectorFunction):
         self, x: Float[Tensor, "batch *shape"], radius: Float[Tensor, "batch *shape"]
     ) -> Float[Tensor, "batch *shape"]:
         """From the exact range over the box: p_i is greatest with x_i up and all others down."""
-        value = self.value(x.double())
-        _, powers = _shifted(x, radius, self.axis, self.temperature)
-        least, most = _others(powers, self.axis)
-        upper = Interval.exactly(powers.hi) / (Interval.exactly(powers.hi) + least)
-        lower = Interval.exactly(powers.lo) / (Interval.exactly(powers.lo) + most)
-        ends = Interval(_or(lower.lo, 0.0), _or(upper.hi, 1.0)).clamp(0.0, 1.0)
-        return ends.distance(value)
+        return self.range(box(x, radius)).distance(self.value(x.double()))
+
+    def range(self, box: Interval) -> Interval:
+        """Exact up to rounding: p_i is greatest with x_i up and all others down, and least the other way."""
+        low, high = (odds.ratio for odds in _odds(box, self.axis, self.temperature))
+        return known(Interval((1.0 / (low + 1.0)).lo, (1.0 / (high + 1.0)).hi).clamp(0.0, 1.0), box)
+
+    def local_gain(self, box: Interval, norm: Norm) -> Float[Tensor, " batch"]:
+        """The greatest 2 p (1 - p) / T over the range of any entry; in l2 also the greatest p / T."""
+        p = self.range(box)
+        nearest = torch.full_like(p.lo, 0.5).clamp(p.lo, p.hi)
+        steep = 2 * nearest * (1 - nearest)
+        if norm is Norm.L2:
+            steep = torch.minimum(steep, p.hi)
+        most = tensor_up(steep * (1 + 2.0**-50) + UNDERFLOW).flatten(1).amax(1)
+        return tensor_up(most / self.temperature).clamp_max(self.gain(norm))
 
     def gain(self, norm: Norm) -> float:
         """1 / (2 T); 0 for a single entry."""
@@ -125,13 +137,25 @@ class LogSoftmax(AbstractVectorFunction):
         self, x: Float[Tensor, "batch *shape"], radius: Float[Tensor, "batch *shape"]
     ) -> Float[Tensor, "batch *shape"]:
         """From the exact range over the box: greatest with x_i up and all others down."""
-        value = self.value(x.double())
-        shifted, powers = _shifted(x, radius, self.axis, 1.0)
-        least, most = _others(powers, self.axis)
-        top, bottom = Interval.exactly(shifted.hi), Interval.exactly(shifted.lo)
-        upper = top - (top.exp() + least).log()
-        lower = bottom - (bottom.exp() + most).log()
-        return Interval(lower.lo, torch.minimum(upper.hi, torch.zeros_like(upper.hi))).distance(value)
+        return self.range(box(x, radius)).distance(self.value(x.double()))
+
+    def range(self, box: Interval) -> Interval:
+        """Exact up to rounding: greatest with x_i up and all others down, and least the other way."""
+        low, high = (odds.log1p() for odds in _odds(box, self.axis, 1.0))
+        return known(Interval(-low.hi, -high.lo).clamp(-math.inf, 0.0), box)
+
+    def local_gain(self, box: Interval, norm: Norm) -> Float[Tensor, " batch"]:
+        """1 + (n - 2) max p, sqrt(n) |p|_2 with |p|_2^2 <= max p, or 2 (1 - min p), over the range of p."""
+        count = self.in_shape[self.axis]
+        p = Softmax(self.in_shape, self.axis).range(box)
+        most, least = p.hi.flatten(1).amax(1), p.lo.flatten(1).amin(1)
+        square = torch.minimum(most, p.hi.square().sum(self.axis + 1).reshape(len(p.hi), -1).amax(1))
+        steep = {
+            Norm.L1: 1 + (count - 2) * most,
+            Norm.L2: (count * square).sqrt(),
+            Norm.LINF: 2 * (1 - least),
+        }[norm]
+        return tensor_up(steep * (1 + 2 * gamma(count + 16))).clamp_max(self.gain(norm))
 
     def gain(self, norm: Norm) -> float:
         """n - 1, sqrt(n) or 2; 0 for a single entry."""
@@ -186,11 +210,13 @@ class LogSumExp(AbstractVectorFunction):
 
     def error(self, x: Float[Tensor, "batch *in"], radius: Float[Tensor, "batch *in"]) -> Float[Tensor, "batch *out"]:
         """From the exact range over the box: it rises in every input."""
+        return self.range(box(x, radius)).distance(self.value(x.double()))
+
+    def range(self, box: Interval) -> Interval:
+        """Exact up to rounding: it rises in every input."""
         axis = self.axis + 1
-        value = self.value(x.double())
-        _, powers = _shifted(x, radius, self.axis, 1.0)
-        top = Interval.exactly(_top(x.double(), axis).amax(axis, keepdim=self.keepdim))
-        return (top + powers.sum((axis,), self.keepdim).log()).distance(value)
+        ends = [_log_of_sum(end, axis, self.keepdim) for end in (box.lo, box.hi)]
+        return known(Interval(ends[0].lo, ends[1].hi), box)
 
     def gain(self, norm: Norm) -> float:
         """1 in every norm."""
@@ -203,28 +229,53 @@ def _half_over(temperature: float) -> float:
     return half if half * temperature == 0.5 and math.frexp(temperature)[0] == 0.5 else div_up(0.5, temperature)
 
 
-def _top(x: Tensor, axis: int) -> Tensor:
+def _finite_top(x: Tensor, axis: int) -> Tensor:
     """The largest entry along the axis, which shifts the exponents; any finite number would be right."""
-    return x.amax(axis, keepdim=True)
+    return x.amax(axis, keepdim=True).nan_to_num(nan=0.0).clamp(-_LARGEST, _LARGEST)
 
 
-def _shifted(x: Tensor, radius: Tensor, axis: int, temperature: float) -> tuple[Interval, Interval]:
-    """(z - top) / T over the box, and its exponential."""
-    exponent = box(x, radius) - Interval.exactly(_top(x.double(), axis + 1))
-    if temperature != 1:
-        exponent = exponent / temperature
-    return exponent, exponent.exp()
+def _log_of_sum(x: Tensor, axis: int, keepdim: bool) -> Interval:
+    """An enclosure of log sum_j e^(x_j) at a point, whose entries may be infinite."""
+    top = _finite_top(x, axis)
+    total = (Interval.exactly(x) - Interval.exactly(top)).exp().sum((axis,), keepdim)
+    return total.clamp(0.0, math.inf).log() + Interval.exactly(top if keepdim else top.squeeze(axis))
 
 
-def _others(powers: Interval, axis: int) -> tuple[Interval, Interval]:
-    """Enclosures of the sums of all other entries' least and of their greatest powers."""
-    sums: list[Interval] = []
-    for end in (powers.lo, powers.hi):
-        rest = Interval.exactly(end).sum((axis + 1,), keepdim=True) - Interval.exactly(end)
-        sums.append(rest.clamp(0.0, math.inf))
-    return sums[0], sums[1]
+@dataclasses.dataclass(frozen=True)
+class _Odds:
+    """sum_{j != i} e^(x_j - x_i) for each entry i, as rest * e^shift.
+
+    Attributes:
+        rest: sum_{j != i} e^(x_j - top).
+        shift: top - x_i.
+    """
+
+    rest: Interval
+    shift: Interval
+
+    @property
+    def ratio(self) -> Interval:
+        """The sum itself; infinite where it overflows."""
+        ratio = self.rest * self.shift.exp()
+        # 0 times infinity is no number: nothing is known then.
+        return Interval(
+            ratio.lo.nan_to_num(nan=0.0, posinf=math.inf), ratio.hi.nan_to_num(nan=math.inf, posinf=math.inf)
+        ).clamp(0.0, math.inf)
+
+    def log1p(self) -> Interval:
+        """log(1 + sum), also where the sum overflows: then it is log(sum), up to 2^-900."""
+        ratio = self.ratio
+        large = self.rest.log() + self.shift + Interval(torch.zeros(()).double(), torch.full((), 2.0**-900).double())
+        return ratio.log1p().where(ratio.hi < 2.0**1000, large)
 
 
-def _or(x: Tensor, default: float) -> Tensor:
-    """x, or the default where it is NaN because powers overflowed."""
-    return torch.where(x.isnan(), default, x)
+def _odds(box: Interval, axis: int, temperature: float) -> tuple[_Odds, _Odds]:
+    """The odds against each entry where they are greatest over a box, and where they are least."""
+    found: list[_Odds] = []
+    for own, other in ((box.lo, box.hi), (box.hi, box.lo)):
+        top = Interval.exactly(_finite_top(other, axis + 1))
+        exponents = [Interval.exactly(other) - top, top - Interval.exactly(own)]
+        if temperature != 1:
+            exponents = [one / temperature for one in exponents]
+        found.append(_Odds(others(exponents[0].exp(), axis + 1).clamp(0.0, math.inf), exponents[1]))
+    return found[0], found[1]
