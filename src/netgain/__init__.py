@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from netgain.gain.lipschitz import Effort as Effort
     from netgain.gain.lipschitz import analyse as analyse
     from netgain.gain.lipschitz import lipschitz as lipschitz
+    from netgain.gain.monotone import monotonicity as monotonicity
     from netgain.gain.opnorm import opnorm as opnorm
     from netgain.network.graph import Network as Network
     from netgain.network.read.read import read as read
@@ -49,6 +50,7 @@ _HOMES = {
     "load_data": "netgain.data.dataset:load",
     "jacobian": "netgain.gain.jacobian",
     "lipschitz": "netgain.gain.lipschitz",
+    "monotonicity": "netgain.gain.monotone",
     "opnorm": "netgain.gain.opnorm",
     "Network": "netgain.network.graph",
     "read": "netgain.network.read.read",
