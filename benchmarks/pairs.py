@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from netgain.certification.attacks.pgd import PGD
-from netgain.certification.certify import CertifyOptions, certify
+from netgain.certification.certify import certify
+from netgain.certification.options import CertifyOptions, Decisions
 from netgain.core.errors import NetgainError
 from netgain.data.dataset import load
 from netgain.network.graph import Network
@@ -57,7 +58,9 @@ def _row(name: str, network: Network, x: Tensor, y: Tensor) -> dict[str, Any]:
     row: dict[str, Any] = {"network": name}
     for column, method, attack in (("product", "product", None), ("auto with pairs", "auto", PGD())):
         began = time.perf_counter()
-        options = CertifyOptions(epsilon=(_EPSILON,), method=method, attack=attack, subset=500)
+        options = CertifyOptions(
+            epsilon=(_EPSILON,), decisions=Decisions(gain=method, tiers=()), attack=attack, subset=500
+        )
         found = certify(network, x, y, options=options)
         row |= {"clean": found.clean_accuracy.value, column: found.certified_accuracy[0].value}
         if found.attacked_accuracy:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from netgain.certification.audit import audit as audit
     from netgain.certification.certificates import save_certificate as save_certificate
     from netgain.certification.certificates import verify as verify
-    from netgain.certification.certify import CertifyOptions as CertifyOptions
     from netgain.certification.certify import certify as certify
+    from netgain.certification.options import CertifyOptions as CertifyOptions
+    from netgain.certification.options import Decisions as Decisions
     from netgain.core.errors import NetgainError as NetgainError
     from netgain.core.norms import Norm as Norm
     from netgain.core.results import Bound as Bound
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from netgain.gain.lipschitz import Effort as Effort
     from netgain.gain.lipschitz import analyse as analyse
     from netgain.gain.lipschitz import lipschitz as lipschitz
+    from netgain.gain.monotone import monotonicity as monotonicity
     from netgain.gain.opnorm import opnorm as opnorm
     from netgain.network.graph import Network as Network
     from netgain.network.read.read import read as read
@@ -37,7 +39,8 @@ _HOMES = {
     "audit": "netgain.certification.audit",
     "certify": "netgain.certification.certify",
     "AuditOptions": "netgain.certification.audit",
-    "CertifyOptions": "netgain.certification.certify",
+    "CertifyOptions": "netgain.certification.options",
+    "Decisions": "netgain.certification.options",
     "Effort": "netgain.gain.lipschitz",
     "NetgainError": "netgain.core.errors",
     "Norm": "netgain.core.norms",
@@ -47,6 +50,7 @@ _HOMES = {
     "load_data": "netgain.data.dataset:load",
     "jacobian": "netgain.gain.jacobian",
     "lipschitz": "netgain.gain.lipschitz",
+    "monotonicity": "netgain.gain.monotone",
     "opnorm": "netgain.gain.opnorm",
     "Network": "netgain.network.graph",
     "read": "netgain.network.read.read",

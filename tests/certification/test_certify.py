@@ -180,7 +180,7 @@ def test_an_attack_cannot_claim_what_lies_outside_the_ball():
 
 
 def test_a_beaten_certificate_is_an_error_not_a_number(monkeypatch: pytest.MonkeyPatch):
-    from netgain.certification import certify as module
+    from netgain.certification import cascade as module
 
     monkeypatch.setattr(module, "survivors", lambda attack, network, x, *rest: torch.zeros(len(x), dtype=torch.bool))
     network = chain((2,), linear(torch.eye(2)))

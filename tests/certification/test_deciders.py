@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from netgain.certification.deciders.decider import AbstractDecider, Problem, at_once
-from netgain.certification.deciders.intervals import Intervals
+from netgain.certification.tiers import TIERS
 from netgain.core.norms import Norm
 from tests.gain.networks import act, chain, linear, normal
 
-DECIDERS: list[AbstractDecider] = [Intervals()]
+DECIDERS: list[AbstractDecider] = [TIERS[name].decider for name in TIERS]
 
 
 def problem(network, inputs, norm=Norm.L2, domain=None, slack=0.0) -> Problem:

@@ -31,6 +31,8 @@ class Activation:
         positively_homogeneous: phi(t x) = t phi(x) for all t >= 0 (ReLU, LeakyReLU, PReLU, identity, abs).
         continuous: False for steps (sign, hard threshold, rounding); a pole or the end of a domain is not a step.
         source: where the facts come from: theorem, equation or "calculus" with the derivation in a line.
+        knots: for a continuous piecewise linear function the places, in increasing order, between which it is affine;
+            None for any other.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Activation:
     positively_homogeneous: bool = False
     continuous: bool = True
     source: str
+    knots: tuple[Tensor, ...] | None = None
 
     def __repr__(self) -> str:
         low, high = self.slope()

@@ -16,7 +16,7 @@ from netgain.activations.table import ACTIVATIONS, Parameter, describe, exact, l
 from netgain.core.errors import UsageError
 from netgain.core.interval import Interval
 
-Knot = tuple[Parameter, Number]
+Knot = tuple[Parameter, Number]  # the place is exact
 
 
 def broken_line(
@@ -41,8 +41,8 @@ def broken_line(
         slopes: one more than kinks.
         ends: limits at -inf and inf.
     """
-    places: list[Number] = [-math.inf, *(at for at, _ in knots), math.inf]
-    levels = tuple(level(*ends, slope) for ends, slope in zip(itertools.pairwise(places), slopes, strict=True))
+    borders: list[Number] = [-math.inf, *(at for at, _ in knots), math.inf]
+    levels = tuple(level(*ends, slope) for ends, slope in zip(itertools.pairwise(borders), slopes, strict=True))
     line = assemble(
         name,
         value,
@@ -52,7 +52,8 @@ def broken_line(
         source="calculus: the slope of a chord is a mean of the slopes of the pieces it crosses",
     )
     homogeneous = all(_is_zero(at) and _is_zero(height) for at, height in knots)
-    return dataclasses.replace(line, positively_homogeneous=homogeneous)
+    places = tuple(torch.as_tensor(at, dtype=torch.float64) for at, _ in knots)
+    return dataclasses.replace(line, positively_homogeneous=homogeneous, knots=places)
 
 
 def _is_zero(x: Number) -> bool:

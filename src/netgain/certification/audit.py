@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from netgain.certification.certify import Certification, CertifyOptions, certify_analysed, check_data, tensors
+from netgain.certification.certify import certify_analysed, check_data, check_domain, remaining, shared, tensors
 from netgain.certification.findings import findings
 from netgain.certification.logits import logits
+from netgain.certification.options import CertifyOptions
 from netgain.certification.pairs import with_pairs
 from netgain.certification.proportions import rate
 from netgain.certification.provenance import model_info, versions
+from netgain.certification.result import Certification
 from netgain.core.errors import UsageError
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
@@ -100,25 +102,26 @@ def audit(
         UsageError: if inputs come without labels, or an argument is of the wrong kind.
     """
     options = options or AuditOptions()
-    checked(network, options.norm, options.certify.seconds, options.certify.method)
+    checked(network, options.norm, options.certify.seconds, options.certify.decisions.gain)
     if (inputs is None) != (labels is None):
         raise UsageError("inputs and labels go together")
-    began, limits = time.monotonic(), options.certify
+    began, limits = time.monotonic(), options.certify.checked()
     starts, head, cut = None, network, ""
     given = None if inputs is None or labels is None else tensors(inputs, labels)
     if given is not None:
         head, cut = logits(network)
         check_data(head, *given)
+        check_domain(given[0].double(), limits.decisions.domain)
         starts = given[0][:_STARTS].double()
-    effort = limits.effort if given is None else limits.effort.half()
+    effort = limits.effort if given is None else shared(limits)
     analysis = analyse(head, options.norm, effort=effort, starts=starts, progress=progress)
     if given is not None:
-        analysis = with_pairs(analysis, given[0], seconds=effort.seconds, progress=progress)
+        analysis = with_pairs(analysis, given[0], seconds=effort.half().seconds, progress=progress)
     certification, decisive = None, analysis
     if cut:
-        analysis = _behind(decisive, network, limits.effort, starts, progress)
+        analysis = _behind(decisive, network, effort.half(), starts, progress)
     if given is not None:
-        certification = certify_analysed(decisive, *given, limits, cut, progress)
+        certification = certify_analysed(decisive, *given, remaining(limits, began), cut, progress)
     record = _record(network, analysis, certification, data, options)
     return Audit(dataclasses.replace(record, seconds=time.monotonic() - began), certification, decisive)
 
@@ -183,9 +186,13 @@ def _record(
             certified_on_attacked=certification.certified_on_attacked,
             per_class=_per_class(certification),
             radii=_radius_info(certification),
+            decisions=certification.decisions,
+            deployed=certification.deployed,
+            domain=options.certify.decisions.domain,
             attack=str(options.certify.attack) if certification.attacked else "",
         )
-    notes = network.notes + ((("NG113", "bounds are those proved by then"),) if analysis.interrupted else ())
+    stopped = analysis.interrupted or (certification is not None and certification.interrupted)
+    notes = network.notes + ((("NG113", "bounds are those proved by then"),) if stopped else ())
     return dataclasses.replace(record, findings=findings(record, notes, certification))
 
 
@@ -263,7 +270,7 @@ def _per_class(certification: Certification) -> tuple[Rate, ...]:
 def _radius_info(certification: Certification) -> RadiusInfo:
     """Histogram, curve and median of the radii."""
     correct = certification.correct & ~certification.undecided
-    radii = torch.where(correct, certification.radii, torch.zeros_like(certification.radii))
+    radii = certification.robust_radii
     finite = radii[correct & torch.isfinite(radii)]
     top = float(finite.max()) if len(finite) else 0.0
     edges = torch.linspace(0.0, top if top > 0 else 1.0, _BINS + 1, dtype=torch.float64)

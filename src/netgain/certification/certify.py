@@ -1,6 +1,7 @@
-"""Certified radii and certified accuracy from the gain of logit differences."""
+"""Certified radii and certified accuracy."""
 
 import dataclasses
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,119 +9,23 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from netgain.certification.attacks.attack import AbstractAttack, Attacked, Ball, survivors
-from netgain.certification.attacks.pgd import PGD
+from netgain.certification.attacks.attack import Attacked
+from netgain.certification.cascade import Cascade
+from netgain.certification.deciders.decider import Problem
 from netgain.certification.logits import logits
+from netgain.certification.options import CertifyOptions
 from netgain.certification.pairs import pair_gains, with_pairs
-from netgain.certification.proportions import rate
-from netgain.core.errors import CertificateError, DataError, DataMismatchError, EmptyDataError, LabelError, UsageError
+from netgain.certification.result import Certification
+from netgain.certification.scores import scored
+from netgain.certification.slack import Slack
+from netgain.certification.standing import Standing
+from netgain.certification.tiers import chosen
+from netgain.core.errors import DataError, DataMismatchError, EmptyDataError, LabelError, UsageError
 from netgain.core.norms import Norm
 from netgain.core.progress import Progress, silent
-from netgain.core.record import Rate
-from netgain.core.rounding import check_arithmetic, tensor_down, tensor_up
+from netgain.core.rounding import check_arithmetic
 from netgain.gain.lipschitz import Analysis, Effort, analyse, checked
-from netgain.gain.methods import AUTO
 from netgain.network.graph import Network
-from netgain.propagate.evaluate import evaluate
-
-_BATCH = 256
-_DWARFS = 1e5  # margins this many times above the l2 error bound lose at most 1e-5 of their radius to it
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CertifyOptions:
-    """How to certify.
-
-    Attributes:
-        epsilon: radii at which accuracy is reported, in raw input units.
-        attack: the attack for the other side; None for none.
-        subset: how many inputs are attacked, chosen at random by `seed`; None for all.
-        seconds: time limit of the bounds.
-        seed: of the choice of the subset, and of the ascent behind the lower bound.
-        method: how the gain is bounded: "auto", or a method by name.
-    """
-
-    epsilon: tuple[float, ...] = ()
-    attack: AbstractAttack | None = dataclasses.field(default_factory=PGD)
-    subset: int | None = 500
-    seconds: float | None = None
-    seed: int = 0
-    method: str = AUTO
-
-    @property
-    def effort(self) -> Effort:
-        """How hard to look for bounds."""
-        return Effort(method=self.method, seconds=self.seconds, seed=self.seed)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Certification:
-    """What was proved, and what attacks found, for each input.
-
-    The object certified is the real-number network: exact arithmetic with the stored weights.
-
-    Attributes:
-        norm: the norm of the radii.
-        labels: the true classes.
-        predictions: the predicted classes.
-        radii: proved radius of each decision, in raw input units: no input nearer than or at this distance is
-            classified otherwise. 0 where the margin is within the evaluation error. Not reduced for wrong predictions.
-        margins: proved lower bounds of the margin over the runner-up (0 where undecided).
-        undecided: the winner is not proved at the input itself (ties and margins within the evaluation error).
-        epsilon: the radii at which accuracy is reported.
-        attacked: what the attack found on its subset, one an epsilon; empty without attack.
-        cut: the last activation that was left out, "" if none.
-    """
-
-    norm: Norm
-    labels: Int[Tensor, " samples"]
-    predictions: Int[Tensor, " samples"]
-    radii: Float[Tensor, " samples"]
-    margins: Float[Tensor, " samples"]
-    undecided: Bool[Tensor, " samples"]
-    epsilon: tuple[float, ...]
-    attacked: tuple[Attacked, ...] = ()
-    cut: str = ""
-
-    def __repr__(self) -> str:
-        proved = [f"{rate.value:.1%} at {rate.epsilon:g}" for rate in self.certified_accuracy]
-        tried = [f"{rate.value:.1%} at {rate.epsilon:g}" for rate in self.attacked_accuracy]
-        parts = [f"{len(self.labels)} samples", f"clean {self.clean_accuracy.value:.1%}"]
-        parts += [f"certified {', '.join(proved)}"] if proved else []
-        parts += [f"survived attack {', '.join(tried)} of {len(self.attacked[0].indices)}"] if tried else []
-        return f"<Certification {self.norm}: {'; '.join(parts)}>"
-
-    @property
-    def correct(self) -> Bool[Tensor, " samples"]:
-        """Whether each prediction is the label."""
-        return self.predictions == self.labels
-
-    @property
-    def clean_accuracy(self) -> Rate:
-        """Share of correct predictions."""
-        return rate(int(self.correct.sum()), len(self.labels))
-
-    @property
-    def certified_accuracy(self) -> tuple[Rate, ...]:
-        """For each epsilon: share of inputs proved to be classified correctly in their whole ball."""
-        return tuple(rate(int(self.certified(e).sum()), len(self.labels), epsilon=e) for e in self.epsilon)
-
-    @property
-    def attacked_accuracy(self) -> tuple[Rate, ...]:
-        """For each epsilon: share of the attacked subset that the attack could not break."""
-        return tuple(rate(int(a.survived.sum()), len(a.indices), epsilon=a.epsilon) for a in self.attacked)
-
-    @property
-    def certified_on_attacked(self) -> tuple[Rate, ...]:
-        """Certified accuracy on the attacked subset; never above `attacked_accuracy`."""
-        return tuple(
-            rate(int(self.certified(a.epsilon)[a.indices].sum()), len(a.indices), epsilon=a.epsilon)
-            for a in self.attacked
-        )
-
-    def certified(self, epsilon: float) -> Bool[Tensor, " samples"]:
-        """Which inputs are correct and proved so within `epsilon`."""
-        return self.correct & (self.radii >= epsilon) & ~self.undecided
 
 
 def certify(
@@ -135,7 +40,8 @@ def certify(
     """Prove a radius around each input within which the decision cannot change, and attack from the other side.
 
     With margin m_ij = f_i(x) - f_j(x) for the winner i and gain L_ij of f_i - f_j, the decision holds for all x' with
-    ||x' - x|| <= r if m_ij > L_ij r for each j; the largest such r, rounded down, is the radius.
+    ||x' - x|| <= r if m_ij > L_ij r for each j. The largest such r, rounded down, is the first radius; the cascade of
+    `options.decisions.tiers` then bounds the margins over balls around each input, and keeps the largest proved radius.
 
     Guarantee:
         Radii are proved for the real-number network, rounding included: logits are evaluated in float64 with an error
@@ -148,7 +54,7 @@ def certify(
         labels: class numbers from 0.
         norm: "l2", "linf" or "l1".
         epsilon: radius or radii at which accuracy is reported.
-        options: attack, time limit and seed; its `epsilon` is used where the argument is empty.
+        options: attack, time limit, seed and the methods; its `epsilon` is used where the argument is empty.
 
     Raises:
         NoSoundRuleError: if some operation has no proved rule.
@@ -158,20 +64,43 @@ def certify(
         CertificateError: if the attack broke a certificate: a defect of netgain.
 
     Cost:
-        Two float64 forward passes per input, the norms of all layers once, and the attack.
+        Two float64 forward passes per input, the norms of all layers once, the attack, and a bounded amount of work
+        (or `options.seconds`) for what these leave undecided.
     """
     options = options or CertifyOptions()
-    measure = checked(network, norm, options.seconds, options.method)
+    measure = checked(network, norm, options.seconds, options.decisions.gain)
     sizes = (epsilon,) if isinstance(epsilon, int | float) else tuple(epsilon)
     if sizes:
         options = dataclasses.replace(options, epsilon=tuple(float(e) for e in sizes))
+    options = options.checked()
     inputs, labels = tensors(inputs, labels)
     head, cut = logits(network)
     check_data(head, inputs, labels)
-    analysis = with_pairs(
-        analyse(head, measure, effort=options.effort.half()), inputs, seconds=options.effort.half().seconds
-    )
-    return certify_analysed(analysis, inputs, labels, options, cut)
+    check_domain(inputs.double(), options.decisions.domain)
+    began, effort = time.monotonic(), shared(options)
+    analysis = with_pairs(analyse(head, measure, effort=effort), inputs, seconds=effort.half().seconds)
+    return certify_analysed(analysis, inputs, labels, remaining(options, began), cut)
+
+
+def shared(options: CertifyOptions) -> Effort:
+    """The effort for the global gain: a quarter of the time; half as much goes to pairs, the rest to decisions.
+
+    Args:
+        options: with the time for all.
+    """
+    return options.effort.half().half()
+
+
+def remaining(options: CertifyOptions, began: float) -> CertifyOptions:
+    """The options with the time that is left of theirs.
+
+    Args:
+        options: with the time for all.
+        began: when it began, by `time.monotonic`.
+    """
+    if options.seconds is None:
+        return options
+    return dataclasses.replace(options, seconds=max(1e-3, options.seconds - (time.monotonic() - began)))
 
 
 def certify_analysed(
@@ -186,98 +115,97 @@ def certify_analysed(
 
     Raises:
         CertificateError: if the attack broke a certificate: a defect of netgain.
-        UsageError: if an epsilon is not a positive number.
+        UsageError: if an option is not usable.
+        DataError: if an input lies outside the domain.
     """
     check_arithmetic()
-    if any(not 0 < e < float("inf") for e in options.epsilon):
-        raise UsageError(f"epsilon must be positive numbers in raw input units, got {list(options.epsilon)}")
+    options = options.checked()
     check_data(analysis.network, inputs, labels)
-    predictions, margins, radii = _radii(analysis, inputs, progress)
-    result = Certification(
-        norm=analysis.norm,
-        labels=labels,
-        predictions=predictions,
-        radii=radii,
-        margins=margins,
-        undecided=margins <= 0,
-        epsilon=options.epsilon,
-        cut=cut,
+    centres, norm, domain = inputs.double(), analysis.norm, options.decisions.domain
+    check_domain(centres, domain)
+    slack = Slack(norm=norm, domain=domain, deployed=options.decisions.deployed)
+    began = time.monotonic()
+    factors = {name: layer.factor for name, layer in analysis.layers.items()} if norm is Norm.L2 else None
+    first = scored(analysis.network, inputs, pair_gains(analysis), factors, slack, progress)
+    tiers = chosen(options.decisions.tiers)
+    standing = Standing(labels, first, [tier.name for tier in tiers], time.monotonic() - began)
+    subset = _subset(len(inputs), options)
+    cascade = Cascade(
+        problem=Problem(
+            network=analysis.network,
+            inputs=centres,
+            winners=first.predictions,
+            norm=norm,
+            domain=domain,
+            slack=torch.zeros(len(inputs), dtype=torch.float64),
+        ),
+        tiers=tiers,
+        epsilon=tuple(sorted(set(options.epsilon))),
+        attack=options.attack if options.epsilon else None,
+        subset=subset,
+        slack=slack,
     )
-    if options.attack is None or not options.epsilon:
-        return result
-    attacked = _attack(analysis, inputs, result, options, progress)
-    for found in attacked:
-        if bool((result.certified(found.epsilon)[found.indices] & ~found.survived).any()):
-            raise CertificateError(
-                f"at epsilon {found.epsilon:g} ({analysis.norm}) an attack changed a proved decision"
-            )
-    return dataclasses.replace(result, attacked=attacked)
+    left = None if options.seconds is None else max(0.0, options.seconds - (time.monotonic() - began))
+    interrupted = cascade(standing, torch.zeros_like(subset), seconds=left, progress=progress)
+    return _result(standing, subset, options, norm, (cut, interrupted))
 
 
-def _radii(analysis: Analysis, inputs: Tensor, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
-    """Predictions, proved margins and proved radii."""
-    gains = pair_gains(analysis)
-    factors = {name: layer.factor for name, layer in analysis.layers.items()} if analysis.norm is Norm.L2 else None
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for start in range(0, len(inputs), _BATCH):
-        progress("certifying inputs", start, len(inputs))
-        x = inputs[start : start + _BATCH]
-        found = evaluate(analysis.network, x, gains=factors, entrywise=False)
-        error = found.error.clone()
-        # The cheap bound serves where the margin dwarfs it; the others deserve the sharp one.
-        close = (_decide(found.value, error, gains)[1] < _DWARFS * found.error_l2).nonzero()[:, 0]
-        if len(close):
-            error[close] = evaluate(analysis.network, x[close], gains=factors).error
-        parts.append(_decide(found.value, error, gains))
-    progress("certifying inputs", len(inputs), len(inputs))
-    predictions, margins, radii = (torch.cat(column) for column in zip(*parts, strict=True))
-    return predictions, margins, radii
+def _subset(count: int, options: CertifyOptions) -> Bool[Tensor, " samples"]:
+    """Which inputs the reported attack tries."""
+    subset = torch.zeros(count, dtype=torch.bool)
+    if options.attack is not None and options.epsilon:
+        generator = torch.Generator().manual_seed(options.seed)
+        size = count if options.subset is None else min(options.subset, count)
+        subset[torch.randperm(count, generator=generator)[:size]] = True
+    return subset
 
 
-def _decide(value: Tensor, error: Tensor, gains: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Winner, least proved margin and proved radius for a batch of logits with error bounds."""
-    scores, errors = value.reshape(len(value), -1), error.reshape(len(value), -1)
-    if scores.shape[1] == 1:
-        winner = (scores[:, 0] > 0).long()
-        proved = tensor_down(scores.abs() - errors)
-        limits = gains.expand(len(scores), 1)
-    else:
-        winner = scores.argmax(1)
-        top, slack = scores.gather(1, winner[:, None]), errors.gather(1, winner[:, None])
-        # Two rounded subtractions, each one step down: a number not above f_i - f_j.
-        proved = tensor_down(tensor_down(top - scores) - tensor_up(errors + slack))
-        proved = proved.scatter(1, winner[:, None], torch.inf)
-        limits = gains[winner]
-    safe = proved.clamp_min(0.0)
-    # A logit difference that does not depend on the input (gain 0) keeps its sign everywhere.
-    ratio = torch.where(limits == 0, torch.where(safe > 0, torch.inf, 0.0), tensor_down(safe / limits))
-    ratio = torch.where(torch.isnan(ratio) | (proved <= 0), torch.zeros_like(ratio), ratio).clamp_min(0.0)
-    return winner, torch.nan_to_num(safe.amin(1), nan=0.0, posinf=torch.inf), ratio.amin(1)
+def _result(
+    standing: Standing, subset: Tensor, options: CertifyOptions, norm: Norm, how: tuple[str, bool]
+) -> Certification:
+    """What is known at the end, as it is reported."""
+    indices = subset.nonzero()[:, 0]
+    correct, broken = standing.predictions == standing.labels, standing.broken
+    attacked = tuple(
+        Attacked(epsilon=epsilon, indices=indices, survived=(correct & (broken > epsilon))[indices])
+        for epsilon in (options.epsilon if len(indices) else ())
+    )
+    return Certification(
+        norm=norm,
+        labels=standing.labels,
+        predictions=standing.predictions,
+        radii=standing.radii,
+        margins=standing.margins,
+        undecided=standing.margins <= 0,
+        epsilon=options.epsilon,
+        attacked=attacked,
+        cut=how[0],
+        methods=tuple(standing.names[place] for place in standing.methods.tolist()),
+        decisions=standing.infos(),
+        interrupted=how[1],
+        deployed=options.decisions.deployed or "",
+    )
 
 
-def _attack(
-    analysis: Analysis, inputs: Tensor, result: Certification, options: CertifyOptions, progress: Progress
-) -> tuple[Attacked, ...]:
-    """The attack on a random subset, for each epsilon from small to large."""
-    if options.attack is None:
-        return ()
-    count = len(inputs) if options.subset is None else min(options.subset, len(inputs))
-    generator = torch.Generator().manual_seed(options.seed)
-    indices = torch.randperm(len(inputs), generator=generator)[:count].sort().values
-    broken = torch.zeros(count, dtype=torch.bool)
-    found: dict[float, Attacked] = {}
-    for epsilon in sorted(options.epsilon):
-        standing = survivors(
-            options.attack,
-            analysis.network,
-            inputs[indices].double(),
-            result.labels[indices],
-            Ball(analysis.norm, epsilon),
-            progress,
+def check_domain(inputs: Float[Tensor, "samples *shape"], domain: tuple[float, float] | None) -> None:
+    """Refuse inputs outside the domain.
+
+    Args:
+        inputs: float64.
+        domain: least and greatest value.
+
+    Raises:
+        DataError: naming the first such input.
+    """
+    if domain is None:
+        return
+    outside = ((inputs < domain[0]) | (inputs > domain[1])).flatten(1).any(1)
+    if bool(outside.any()):
+        row = int(outside.long().argmax())
+        raise DataError(
+            f"sample {row} lies outside the domain [{domain[0]:g}, {domain[1]:g}]: its values run from "
+            f"{float(inputs[row].min()):g} to {float(inputs[row].max()):g}"
         )
-        broken = broken | ~standing
-        found[epsilon] = Attacked(epsilon=epsilon, indices=indices, survived=~broken)
-    return tuple(found[epsilon] for epsilon in options.epsilon)
 
 
 def tensors(inputs: object, labels: object) -> tuple[Tensor, Tensor]:

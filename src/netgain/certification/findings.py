@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from netgain.certification.certify import Certification
+from netgain.certification.result import Certification
 from netgain.core.record import Finding, Level, Record
 
 WIDE = 10.0

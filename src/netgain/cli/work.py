@@ -18,8 +18,9 @@ from torch import Tensor
 from netgain.certification import audit as auditing
 from netgain.certification.attacks.pgd import PGD
 from netgain.certification.certificates import verification, written
-from netgain.certification.certify import Certification, CertifyOptions
+from netgain.certification.options import CertifyOptions, Decisions
 from netgain.certification.provenance import model_info, versions
+from netgain.certification.result import Certification
 from netgain.cli.options import Checks, Computing, Gates, Outputs, Reading
 from netgain.cli.output import Outcome
 from netgain.cli.progress import reporter
@@ -91,7 +92,12 @@ def bound(model: str, reading: Reading, computing: Computing, outputs: Outputs) 
     _check_device(computing.device)
     options = auditing.AuditOptions(
         norm=Norm(computing.norm),
-        certify=CertifyOptions(attack=None, seconds=computing.seconds, seed=computing.seed, method=computing.method),
+        certify=CertifyOptions(
+            attack=None,
+            seconds=computing.seconds,
+            seed=computing.seed,
+            decisions=Decisions(gain=computing.method),
+        ),
         command="bound",
         preprocess=reading.preprocess,
     )
@@ -205,7 +211,7 @@ def _options(checks: Checks, reading: Reading, computing: Computing, gates: Gate
         subset=checks.attack,
         seconds=computing.seconds,
         seed=computing.seed,
-        method=computing.method,
+        decisions=Decisions(gain=computing.method),
     )
     return auditing.AuditOptions(
         norm=Norm(computing.norm), certify=certify, command=checks.command, preprocess=reading.preprocess

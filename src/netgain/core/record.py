@@ -156,6 +156,25 @@ class RadiusInfo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DecisionInfo:
+    """What one method of certification did.
+
+    Attributes:
+        name: the method: "global" is the gain of score differences; the others look at one region an input.
+        inputs: how many inputs have their largest proved radius from it.
+        tried: how many inputs it was tried on.
+        seconds: the time it took.
+        note: what there is to know about it: why it does not apply, how many inputs were left out.
+    """
+
+    name: str
+    inputs: int
+    tried: int
+    seconds: float = 0.0
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClaimInfo:
     """One claim of a certificate, checked.
 
@@ -233,6 +252,9 @@ class Record:
         certified_on_attacked: certified accuracy on that same subset, one an epsilon (certified <= attacked).
         per_class: certified accuracy by class, at each epsilon.
         radii: distribution of the radii.
+        decisions: what each method of certification did, in the order of the cascade.
+        deployed: the arithmetic that the radii hold for besides real numbers, "" for none.
+        domain: least and greatest value of inputs that radii and attacks keep to; None for all of space.
         attack: the attack in words, with its steps and restarts.
         findings: what the user should know.
     """
@@ -254,6 +276,9 @@ class Record:
     certified_on_attacked: tuple[Rate, ...] = ()
     per_class: tuple[Rate, ...] = ()
     radii: RadiusInfo | None = None
+    decisions: tuple[DecisionInfo, ...] = ()
+    deployed: str = ""
+    domain: tuple[float, float] | None = None
     attack: str = ""
     findings: tuple[Finding, ...] = ()
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from netgain.core.errors import DataError, DataMismatchError, UsageError
 from netgain.core.interval import Interval
 from netgain.core.norms import Norm
-from netgain.core.rounding import gamma, norm_upper, tensor_down, tensor_up
+from netgain.core.rounding import norm_upper, tensor_down, tensor_up
+from netgain.propagate.support import ball_and_box, box_support
 
 Number = float | Tensor
 
@@ -73,20 +74,21 @@ class Region:
                 float64 numbers.
         """
         flat = rows.flatten(2)
-        batch, count, size = flat.shape
-        widths = norm_upper(flat.reshape(batch * count, size), self.norm.dual).reshape(batch, count)
-        radius = self.radius.unsqueeze(1)
-        ball = torch.where(widths == 0, 0.0, tensor_up(widths * radius))
+        widths = norm_upper(flat.flatten(0, 1), self.norm.dual).unflatten(0, flat.shape[:2])
+        balls = torch.where(widths == 0, 0.0, tensor_up(widths * self.radius.unsqueeze(1)))
         if not self.boxed:
-            return ball
-        # Within the hull each entry is at its better end.
+            return balls
+        # The hull is the intersection with the box in linf, and narrower than the box in the other norms.
         hull = self.hull()
-        above = tensor_up(hull.hi - self.centre).flatten(1).unsqueeze(1)
-        below = tensor_up(self.centre - hull.lo).flatten(1).unsqueeze(1)
-        terms = torch.where(flat > 0, flat * above, 0.0) - torch.where(flat < 0, flat * below, 0.0)
-        total = terms.sum(2)
-        boxes = tensor_up(total * (1 + 2 * gamma(size + 4)) + 2.0**-960)
-        return torch.fmin(ball, boxes)
+        above = tensor_up(hull.hi - self.centre).clamp_min(0.0).flatten(1)
+        below = tensor_up(self.centre - hull.lo).clamp_min(0.0).flatten(1)
+        # A difference of equal numbers is exact: the domain may end at the centre.
+        above = torch.where((hull.hi == self.centre).flatten(1), 0.0, above)
+        below = torch.where((hull.lo == self.centre).flatten(1), 0.0, below)
+        best = torch.fmin(balls, box_support(flat, below, above))
+        if self.norm is Norm.LINF or bool((self.radius == math.inf).all()):
+            return best
+        return torch.fmin(best, ball_and_box(flat, self.norm, self.radius, below, above))
 
 
 def ball(

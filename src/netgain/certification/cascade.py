@@ -1,0 +1,238 @@
+"""The cascade: cheap methods decide most inputs, attacks say which need no more trying, dear methods see the rest."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from netgain.certification.attacks.attack import AbstractAttack, survivors
+from netgain.certification.attacks.ball import Ball
+from netgain.certification.deciders.decider import Problem, at_once
+from netgain.certification.slack import Slack
+from netgain.certification.standing import Clock, Standing
+from netgain.certification.tiers import Tier
+from netgain.core.errors import CertificateError, NoSoundRuleError
+from netgain.core.progress import Progress, silent
+
+_CHEAP, _DEAR, _SEARCH = 1e12, 1e12, 5e11  # multiplications for all inputs where no time is given
+_BLOCK, _PART = 1024, 1 / 16  # most inputs in a block, and most of the work
+_ROUNDS = 5  # of the search for larger radii
+_CLOSE = 0.02  # relative width at which that search ends
+_FIRST = 1e-3  # radius that it begins with where nothing is known
+
+Emit = Callable[[Int[Tensor, " rows"]], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Cascade:
+    """Decides inputs block by block: for each epsilon cheap tiers, then the attack, then dear tiers; then a search.
+
+    A tier that fails on an input at one radius is not asked about larger ones. Inputs that an attack broke at an
+    epsilon are not tried there again. In the time or work left each radius is bisected between what is proved and what
+    failed. Without a time limit the work is fixed, and a block gives the same result whenever it is run.
+
+    Attributes:
+        problem: the network and the inputs.
+        tiers: cheap to dear.
+        epsilon: radii of interest, in increasing order.
+        attack: the other side; None for none.
+        subset: on which inputs the attack is reported; there it is run on proved inputs too.
+        slack: of the arithmetic.
+    """
+
+    problem: Problem
+    tiers: tuple[Tier, ...]
+    epsilon: tuple[float, ...]
+    attack: AbstractAttack | None
+    subset: Bool[Tensor, " samples"]
+    slack: Slack
+
+    def blocks(self) -> tuple[Int[Tensor, " rows"], ...]:
+        """The inputs in blocks, the same for the same network and number of inputs."""
+        count = len(self.problem.inputs)
+        one = max((tier.work(self.problem) for tier in self.tiers), default=1.0)
+        size = min(_BLOCK, max(16, int(_DEAR * _PART / one)))
+        return torch.arange(count).split(size)
+
+    def __call__(
+        self,
+        standing: Standing,
+        done: Bool[Tensor, " samples"],
+        *,
+        seconds: float | None = None,
+        emit: Emit = lambda rows: None,
+        progress: Progress = silent,
+    ) -> bool:
+        """Improve what is known of all inputs that are not done.
+
+        Args:
+            standing: what is known; improved in place.
+            done: inputs of earlier runs; blocks of such inputs alone are passed over.
+            seconds: for all of it, about; None for a fixed amount of work.
+            emit: called with the inputs of each block when nothing more is tried on them.
+            progress: told how many inputs are through, and how fast.
+
+        Returns:
+            Whether Ctrl-C ended it.
+
+        Raises:
+            CertificateError: if an attack broke what is proved: a defect of netgain.
+        """
+        began, through = time.monotonic(), 0
+        blocks = [rows for rows in self.blocks() if not bool(done[rows].all())]
+        total = sum(map(len, blocks))
+        try:
+            for rows in blocks:
+                progress(self._words(standing, through, time.monotonic() - began), through, total)
+                until = None
+                if seconds is not None:
+                    now = time.monotonic()
+                    until = now + max(0.0, began + seconds - now) * len(rows) / (total - through)
+                self._block(standing, rows, until)
+                emit(rows)
+                through += len(rows)
+            progress(self._words(standing, through, time.monotonic() - began), total, total)
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def _words(self, standing: Standing, through: int, seconds: float) -> str:
+        """How it goes, for a progress line."""
+        if not through:
+            return "deciding inputs"
+        share = f"{through / max(seconds, 1e-9):.3g} inputs/s"
+        if self.epsilon:
+            count = int((standing.worth & (standing.radii >= self.epsilon[0])).sum())
+            share += f", {count} certified at {self.epsilon[0]:g}"
+        return f"deciding inputs: {share}"
+
+    def _block(self, standing: Standing, rows: Tensor, until: float | None) -> None:
+        """All that is tried on one block."""
+        part = len(rows) / len(self.problem.inputs)
+        cheap = [tier for tier in self.tiers if not tier.dear]
+        dear = [tier for tier in self.tiers if tier.dear]
+        for tier in cheap:
+            self._targets(standing, tier, rows, (_portion(until, len(self.tiers)), part * _CHEAP))
+        self._attack(standing, rows)
+        for place, tier in enumerate(dear):
+            self._targets(standing, tier, rows, (_portion(until, len(dear) - place + 1), part * _DEAR))
+        if self.tiers:
+            # Without a time limit one cheap tier searches; with one each has its turn while time is left.
+            searching = self.tiers if until is not None else cheap[-1:]
+            for place, tier in enumerate(searching):
+                self._search(standing, tier, rows, (_portion(until, len(searching) - place), part * _SEARCH))
+        self._check(standing, rows)
+
+    def _targets(self, standing: Standing, tier: Tier, rows: Tensor, limit: tuple[float | None, float]) -> None:
+        """One tier on each input at the least epsilon that is open there, then at the next where it succeeds."""
+        if not self.epsilon:
+            return
+        steps = torch.tensor(self.epsilon, dtype=torch.float64)
+        open_ = rows
+        for _ in self.epsilon:
+            open_ = open_[standing.worth[open_]]
+            place = torch.searchsorted(steps, standing.radii[open_], right=True)
+            goal = torch.cat([steps, steps.new_tensor([math.inf])])[place]
+            wanted = goal < standing.broken[open_]
+            open_, goal = open_[wanted], goal[wanted]
+            if len(open_) == 0:
+                return
+            open_ = open_[self._try(standing, tier, (open_, goal), limit)]
+
+    def _search(self, standing: Standing, tier: Tier, rows: Tensor, limit: tuple[float | None, float]) -> None:
+        """Bisection of each radius between what is proved and what is broken or failed."""
+        rows = rows[standing.worth[rows]]
+        high = standing.broken[rows].clone()
+        least = min(self.epsilon, default=2 * _FIRST) / 2
+        for _ in range(_ROUNDS):
+            low = standing.radii[rows]
+            goal = torch.where(high < math.inf, low + (high - low) / 2, torch.where(low > 0, 2 * low, least))
+            wanted = (goal > low) & (goal < math.inf) & (high - low > _CLOSE * high.clamp_max(1e300))
+            if not bool(wanted.any()):
+                return
+            chosen = wanted.nonzero()[:, 0]
+            proved = self._try(standing, tier, (rows[chosen], goal[chosen]), limit)
+            # What the limit left out counts as failed too; it would be left out again.
+            high[chosen[~proved]] = goal[chosen[~proved]]
+
+    def _try(
+        self, standing: Standing, tier: Tier, asked: tuple[Tensor, Tensor], limit: tuple[float | None, float]
+    ) -> Bool[Tensor, " rows"]:
+        """One tier on some inputs, each at its radius; which were proved. A limit of work leaves out the last ones."""
+        (rows, goal), (until, share) = asked, limit
+        proved, work = torch.zeros(len(rows), dtype=torch.bool), standing.works[tier.name]
+        if work.note:
+            return proved
+        order = torch.argsort((~self.subset[rows]).long(), stable=True)  # both sides are compared on the subset
+        if until is None:
+            kept = max(1, int(share / tier.work(self.problem)))
+            work.left_out.update(rows[order[kept:]].tolist())
+            order = order[:kept]
+        with Clock(work):
+            for chunk in order.split(at_once(self.problem)):
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    work.left_out.update(rows[chunk].tolist())
+                    continue
+                seconds = None if left is None else left * len(chunk) / len(order)
+                try:
+                    proved[chunk] = self._ask(tier, rows[chunk], goal[chunk], seconds)
+                except NoSoundRuleError as error:
+                    work.note = error.detail
+                    return proved
+                work.tried.update(rows[chunk].tolist())
+                found = chunk[proved[chunk]]
+                standing.proved(tier.name, rows[found], goal[found])
+        return proved
+
+    def _ask(self, tier: Tier, rows: Tensor, radii: Tensor, seconds: float | None) -> Bool[Tensor, " rows"]:
+        """The decider's answer, with the slack of the arithmetic over these balls."""
+        problem = self.problem
+        if self.slack.needed:
+            slack = problem.slack.clone()
+            slack[rows] = self.slack(problem.network, problem.inputs[rows], radii)
+            problem = dataclasses.replace(problem, slack=slack)
+        return tier.decider(problem, rows, radii, seconds=seconds)
+
+    def _attack(self, standing: Standing, rows: Tensor) -> None:
+        """The attack at each epsilon: on the subset, and on all inputs that dear tiers would be tried on."""
+        if self.attack is None:
+            return
+        dear = any(tier.dear for tier in self.tiers)
+        for epsilon in self.epsilon:
+            open_ = dear & standing.worth[rows] & (standing.radii[rows] < epsilon)
+            chosen = rows[(self.subset[rows] | open_) & (standing.broken[rows] > epsilon)]
+            if len(chosen) == 0:
+                continue
+            ball = Ball(self.problem.norm, epsilon, self.problem.domain)
+            inputs, labels = self.problem.inputs[chosen], standing.labels[chosen]
+            alive = survivors(self.attack, self.problem.network, inputs, labels, ball)
+            standing.broke(chosen[~alive], epsilon)
+        self._check(standing, rows)
+
+    def _check(self, standing: Standing, rows: Tensor) -> None:
+        """Refuse to go on where an attack broke what is proved.
+
+        Raises:
+            CertificateError: if so.
+        """
+        broken, radii = standing.broken[rows], standing.radii[rows]
+        wrong = rows[standing.worth[rows] & (radii >= broken) & (broken < math.inf)]
+        if len(wrong):
+            row = int(wrong[0])
+            raise CertificateError(
+                f"at epsilon {float(standing.broken[row]):g} ({self.problem.norm}) an attack changed the decision of "
+                f"sample {row}, proved to {float(standing.radii[row]):g} by {standing.names[standing.methods[row]]}"
+            )
+
+
+def _portion(until: float | None, parts: int) -> float | None:
+    """The end of one of several equal parts of the time left."""
+    if until is None:
+        return None
+    now = time.monotonic()
+    return now + max(0.0, until - now) / parts
