@@ -1,4 +1,4 @@
-"""Local gains of many regions: below them nothing that is found in the region, and exact where the network is linear."""
+"""Local gains of many regions: nothing found in a region exceeds them, and they are exact where no unit bends."""
 
 import math
 
