@@ -7,6 +7,7 @@ import torch
 
 from netgain.certification import pairs
 from netgain.certification.certify import CertifyOptions, certify, certify_analysed
+from netgain.certification.options import Decisions
 from netgain.certification.pairs import pair_gains, with_pairs
 from netgain.core.norms import Norm
 from netgain.gain.lipschitz import Effort, analyse
@@ -14,7 +15,7 @@ from netgain.witness.check import check
 from netgain.witness.prove import prove
 from tests.certification.networks import chain, linear, mlp
 
-QUIET = CertifyOptions(attack=None)
+QUIET = CertifyOptions(attack=None, decisions=Decisions(tiers=()))
 NET = mlp(6, 20, 15, 5, seed=2)
 
 
