@@ -35,7 +35,7 @@ def ranges(network: Network, region: Region, *, effort: Effort = Effort()) -> Ra
     An entry is open if the function that reads it is not linear on its box.
 
     Guarantee:
-        As `interval_ranges`; no box is wider than there.
+        As `interval_ranges`; no box is wider than there by more than rounding.
 
     Args:
         network: the network, expanded into primitives for best results.
