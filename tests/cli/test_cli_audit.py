@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_record(netgain):
     documents = [json.loads(netgain(*arguments).out) for _ in range(2)]
     for document in documents:
         del document["created"], document["seconds"]
-        for method in document["methods"]:
+        for method in (*document["methods"], *document["decisions"]):
             del method["seconds"]
     assert documents[0] == documents[1]
     assert documents[0]["seed"] == 7

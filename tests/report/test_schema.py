@@ -20,6 +20,7 @@ PARTS = {
     "Data": record.DataInfo,
     "Gain": record.GainInfo,
     "Method": record.MethodInfo,
+    "Decision": record.DecisionInfo,
     "Layer": record.LayerInfo,
     "Rate": record.Rate,
     "Radii": record.RadiusInfo,

@@ -187,7 +187,6 @@ def _record(
             per_class=_per_class(certification),
             radii=_radius_info(certification),
             decisions=certification.decisions,
-            deployed=certification.deployed,
             domain=options.certify.decisions.domain,
             attack=str(options.certify.attack) if certification.attacked else "",
         )

@@ -12,7 +12,6 @@ from torch import Tensor
 from netgain.certification.attacks.attack import AbstractAttack, survivors
 from netgain.certification.attacks.ball import Ball
 from netgain.certification.deciders.decider import Problem, at_once
-from netgain.certification.slack import Slack
 from netgain.certification.standing import Clock, Standing
 from netgain.certification.tiers import Tier
 from netgain.core.errors import CertificateError, NoSoundRuleError
@@ -41,7 +40,6 @@ class Cascade:
         epsilon: radii of interest, in increasing order.
         attack: the other side; None for none.
         subset: on which inputs the attack is reported; there it is run on proved inputs too.
-        slack: of the arithmetic.
     """
 
     problem: Problem
@@ -49,7 +47,6 @@ class Cascade:
     epsilon: tuple[float, ...]
     attack: AbstractAttack | None
     subset: Bool[Tensor, " samples"]
-    slack: Slack
 
     def blocks(self) -> tuple[Int[Tensor, " rows"], ...]:
         """The inputs in blocks, the same for the same network and number of inputs."""
@@ -190,13 +187,8 @@ class Cascade:
         return proved
 
     def _ask(self, tier: Tier, rows: Tensor, radii: Tensor, seconds: float | None) -> Bool[Tensor, " rows"]:
-        """The decider's answer, with the slack of the arithmetic over these balls."""
-        problem = self.problem
-        if self.slack.needed:
-            slack = problem.slack.clone()
-            slack[rows] = self.slack(problem.network, problem.inputs[rows], radii)
-            problem = dataclasses.replace(problem, slack=slack)
-        return tier.decider(problem, rows, radii, seconds=seconds)
+        """The decider's answer."""
+        return tier.decider(self.problem, rows, radii, seconds=seconds)
 
     def _attack(self, standing: Standing, rows: Tensor) -> None:
         """The attack at each epsilon: on the subset, and on all inputs that dear tiers would be tried on."""

@@ -17,7 +17,6 @@ from netgain.certification.options import CertifyOptions
 from netgain.certification.pairs import pair_gains, with_pairs
 from netgain.certification.result import Certification
 from netgain.certification.scores import scored
-from netgain.certification.slack import Slack
 from netgain.certification.standing import Standing
 from netgain.certification.tiers import chosen
 from netgain.core.errors import DataError, DataMismatchError, EmptyDataError, LabelError, UsageError
@@ -123,10 +122,9 @@ def certify_analysed(
     check_data(analysis.network, inputs, labels)
     centres, norm, domain = inputs.double(), analysis.norm, options.decisions.domain
     check_domain(centres, domain)
-    slack = Slack(norm=norm, domain=domain, deployed=options.decisions.deployed)
     began = time.monotonic()
     factors = {name: layer.factor for name, layer in analysis.layers.items()} if norm is Norm.L2 else None
-    first = scored(analysis.network, inputs, pair_gains(analysis), factors, slack, progress)
+    first = scored(analysis.network, inputs, pair_gains(analysis), factors, progress)
     tiers = chosen(options.decisions.tiers)
     standing = Standing(labels, first, [tier.name for tier in tiers], time.monotonic() - began)
     subset = _subset(len(inputs), options)
@@ -143,7 +141,6 @@ def certify_analysed(
         epsilon=tuple(sorted(set(options.epsilon))),
         attack=options.attack if options.epsilon else None,
         subset=subset,
-        slack=slack,
     )
     left = None if options.seconds is None else max(0.0, options.seconds - (time.monotonic() - began))
     interrupted = cascade(standing, torch.zeros_like(subset), seconds=left, progress=progress)
@@ -183,7 +180,6 @@ def _result(
         methods=tuple(standing.names[place] for place in standing.methods.tolist()),
         decisions=standing.infos(),
         interrupted=how[1],
-        deployed=options.decisions.deployed or "",
     )
 
 

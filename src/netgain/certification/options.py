@@ -1,7 +1,6 @@
 """How to certify: options of `certify` and of the audit."""
 
 import dataclasses
-import os
 
 from netgain.certification.attacks.attack import AbstractAttack
 from netgain.certification.attacks.pgd import PGD
@@ -20,18 +19,11 @@ class Decisions:
             names of `tiers.TIERS`; () for nothing.
         domain: least and greatest value of inputs, such as (0, 1): neither proofs nor attacks look outside; None for
             all of space.
-        deployed: "float32" for radii that hold for the network as it is run in that arithmetic, whatever the order of
-            its sums; None for the network in real numbers.
-        stream: a file (radii.jsonl) to which radii are written as they are proved; None for none.
-        resume: go on where a file of the same run ends.
     """
 
     gain: str = AUTO
     tiers: str | tuple[str, ...] = AUTO
     domain: tuple[float, float] | None = None
-    deployed: str | None = None
-    stream: str | os.PathLike[str] | None = None
-    resume: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,15 +56,11 @@ class CertifyOptions:
         """The same options, found usable.
 
         Raises:
-            UsageError: if an epsilon is not a positive number, a domain is empty or an arithmetic unknown.
+            UsageError: if an epsilon is not a positive number, or a domain is empty.
         """
         if any(not 0 < e < float("inf") for e in self.epsilon):
             raise UsageError(f"epsilon must be positive numbers in raw input units, got {list(self.epsilon)}")
-        domain, deployed = self.decisions.domain, self.decisions.deployed
+        domain = self.decisions.domain
         if domain is not None and not (-float("inf") < domain[0] < domain[1] < float("inf")):
             raise UsageError(f"the domain must be two finite numbers, the lower one first, got {domain}")
-        if deployed is not None and deployed != "float32":
-            raise UsageError(f"the arithmetic {deployed!r} has no error bound; float32 has")
-        if self.decisions.resume and self.decisions.stream is None:
-            raise UsageError("resume needs the file of radii that it goes on with")
         return self

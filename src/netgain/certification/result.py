@@ -15,8 +15,7 @@ from netgain.core.record import DecisionInfo, Rate
 class Certification:
     """What was proved, and what attacks found, for each input.
 
-    The object certified is the real-number network: exact arithmetic with the stored weights; with `deployed` also the
-    network as it runs in that arithmetic.
+    The object certified is the real-number network: exact arithmetic with the stored weights.
 
     Attributes:
         norm: the norm of the radii.
@@ -33,7 +32,6 @@ class Certification:
         methods: for each input the name of what proved its radius; "" where nothing did.
         decisions: what each method did, in the order of the cascade.
         interrupted: whether Ctrl-C ended the work; what is here was proved by then.
-        deployed: the arithmetic that the radii hold for besides real numbers, "" for none.
     """
 
     norm: Norm
@@ -48,7 +46,6 @@ class Certification:
     methods: tuple[str, ...] = ()
     decisions: tuple[DecisionInfo, ...] = ()
     interrupted: bool = False
-    deployed: str = ""
 
     def __repr__(self) -> str:
         proved = [f"{rate.value:.1%} at {rate.epsilon:g}" for rate in self.certified_accuracy]

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from netgain.certification.slack import Slack
 from netgain.core.progress import Progress, silent
 from netgain.core.rounding import tensor_down, tensor_up
 from netgain.network.graph import Network
@@ -37,7 +36,6 @@ def scored(
     inputs: Float[Tensor, "samples *shape"],
     gains: Float[Tensor, "classes classes"],
     factors: Mapping[str, float] | None,
-    slack: Slack,
     progress: Progress = silent,
 ) -> Scored:
     """Margins from evaluation in float64 with its error bound, and radii margin / gain.
@@ -50,7 +48,6 @@ def scored(
         inputs: one a row.
         gains: of each difference of two scores; infinite where unknown.
         factors: l2 operator norms by node name, for tighter error bounds.
-        slack: what margins must exceed besides.
         progress: told how many inputs are done.
     """
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -63,16 +60,12 @@ def scored(
         close = (_decide(found.value, error, gains)[1] < _DWARFS * found.error_l2).nonzero()[:, 0]
         if len(close):
             error[close] = evaluate(network, x[close], gains=factors).error
-        decided = _decide(found.value, error, gains)
-        if slack.needed:
-            # The error over the ball that real numbers allow bounds that over the smaller one which is left.
-            decided = _decide(found.value, error, gains, slack(network, x.double(), decided[2]))
-        parts.append(decided)
+        parts.append(_decide(found.value, error, gains))
     progress("certifying inputs", len(inputs), len(inputs))
     return Scored(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _decide(value: Tensor, error: Tensor, gains: Tensor, slack: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def _decide(value: Tensor, error: Tensor, gains: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Winner, least proved margin and proved radius for a batch of logits with error bounds."""
     scores, errors = value.reshape(len(value), -1), error.reshape(len(value), -1)
     if scores.shape[1] == 1:
@@ -86,8 +79,6 @@ def _decide(value: Tensor, error: Tensor, gains: Tensor, slack: Tensor | None = 
         proved = tensor_down(tensor_down(top - scores) - tensor_up(errors + own))
         proved = proved.scatter(1, winner[:, None], torch.inf)
         limits = gains[winner]
-    if slack is not None:
-        proved = tensor_down(proved - slack.unsqueeze(1))
     safe = proved.clamp_min(0.0)
     # A logit difference that does not depend on the input (gain 0) keeps its sign everywhere.
     ratio = torch.where(limits == 0, torch.where(safe > 0, torch.inf, 0.0), tensor_down(safe / limits))

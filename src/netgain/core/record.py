@@ -253,7 +253,6 @@ class Record:
         per_class: certified accuracy by class, at each epsilon.
         radii: distribution of the radii.
         decisions: what each method of certification did, in the order of the cascade.
-        deployed: the arithmetic that the radii hold for besides real numbers, "" for none.
         domain: least and greatest value of inputs that radii and attacks keep to; None for all of space.
         attack: the attack in words, with its steps and restarts.
         findings: what the user should know.
@@ -277,7 +276,6 @@ class Record:
     per_class: tuple[Rate, ...] = ()
     radii: RadiusInfo | None = None
     decisions: tuple[DecisionInfo, ...] = ()
-    deployed: str = ""
     domain: tuple[float, float] | None = None
     attack: str = ""
     findings: tuple[Finding, ...] = ()

@@ -10,7 +10,7 @@ from netgain.core.interval import Interval
 from netgain.core.rounding import check_arithmetic, tensor_down, tensor_up
 from netgain.linear.convolution import Conv
 from netgain.network.graph import Affine, Concat, Elementwise, Network, Node, Sum
-from netgain.propagate.apriori import Ends, Stage, Vectors
+from netgain.propagate.apriori import Ends, Stage, Vectors, certain
 from netgain.propagate.lines import lines
 from netgain.propagate.magnitude import inflate
 from netgain.propagate.patch_maps import adjoint
@@ -280,7 +280,7 @@ class _Walk:
             least = least + torch.bmm(flat.clamp_max(0.0), high.unsqueeze(2)).squeeze(2)
             greatest = least
         floor = self._of_images(ends.floor, a)
-        least, greatest = tensor_down(least - floor), tensor_up(greatest + floor)
+        least, greatest = certain(least - floor), -certain(-(greatest + floor))
         for one in (ends.low, ends.high):
             if one.infinite is not None:
                 unknown = ~(torch.bmm((flat != 0).double(), a.gathered(one.infinite).unsqueeze(2)).squeeze(2) == 0)
