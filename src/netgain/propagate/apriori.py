@@ -2,7 +2,7 @@
 
 A linear function a . v of a value v with |v| <= X entry by entry, of which only the rounded coefficients are known,
 errs by at most (rounding of the coefficients) . X. All such terms have the form |a| . w with a weight w >= 0 that
-depends on the boxes alone, so one product with |a| a step covers them. See docs/theory/relaxation.md.
+depends on the boxes alone, so one product with |a| a step covers them.
 """
 
 import dataclasses

@@ -6,7 +6,7 @@ With the condensed form D out = C x + G w, D z = B x + L w, |w_k| <= r_k |D z_k|
 
 being positive semidefinite proves ||D out||^2 <= ||x||^2 / level: by Schur's complement, twice, it says that the
 quadratic form ||x||^2 / level - ||D out||^2 - sum_k (r_k^2 |D z_k|^2 - |w_k|^2) / tau_k is not negative for any x, w.
-F is linear in tau and level. docs/theory/local_gain.md has the proof.
+F is linear in tau and level.
 """
 
 import dataclasses
