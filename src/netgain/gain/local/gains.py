@@ -62,7 +62,6 @@ def local_gains(
     Cost:
         About four evaluations of the network for each entry of its first layer and each bent unit; in l2 for each
         function some twenty Newton steps of 12 n^3 multiplications with n bent units.
-
     """
     goals = rows.reshape(*rows.shape[:2], 1, -1)
     return goal_gains(ranges, goals, norm or ranges.region.norm, effort=effort)
