@@ -155,7 +155,8 @@ class LogSoftmax(AbstractVectorFunction):
             Norm.L2: (count * square).sqrt(),
             Norm.LINF: 2 * (1 - least),
         }[norm]
-        return tensor_up(steep * (1 + 2 * gamma(count + 16))).clamp_max(self.gain(norm))
+        found = tensor_up(steep * (1 + 2 * gamma(count + 16)))
+        return found.nan_to_num(nan=torch.inf, posinf=torch.inf).clamp_max(self.gain(norm))
 
     def gain(self, norm: Norm) -> float:
         """n - 1, sqrt(n) or 2; 0 for a single entry."""
