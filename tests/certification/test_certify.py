@@ -9,7 +9,8 @@ import torch
 
 import netgain
 from netgain.activations.table import activation
-from netgain.certification.attacks.attack import AbstractAttack, Ball, survivors
+from netgain.certification.attacks.attack import AbstractAttack, survivors
+from netgain.certification.attacks.ball import Ball
 from netgain.certification.attacks.pgd import PGD
 from netgain.certification.certify import CertifyOptions, certify
 from netgain.certification.pairs import pair_gains, with_pairs

@@ -76,13 +76,13 @@ def joined(seed: int) -> Network:
     return Network("x", (1, 6, 6), nodes, "l")
 
 
-def relaxed(network: Network, region: Region, parallel: bool) -> Ranges:
+def relaxed(network: Network, region: Region) -> Ranges:
     """The ranges that the walk gives for all entries of all nodes in turn."""
     boxes = dict(interval_ranges(network, region).boxes)
     known = Ranges(network, region, boxes)
     for one in network.nodes:
         every = torch.ones(boxes[one.name].lo.shape, dtype=torch.bool)
-        boxes[one.name] = entry_bounds(Ranges(network, region, boxes), one.name, every, parallel=parallel)
+        boxes[one.name] = entry_bounds(Ranges(network, region, boxes), one.name, every)
     return known
 
 
@@ -127,7 +127,7 @@ REGIONS = {
 def test_windows_give_what_dense_rows_give(name: str, region: str):
     network, (radius, norm, domain) = NETWORKS[name], REGIONS[region]
     centre = normal(9, 2, *network.input_shape).clamp(-1, 1)
-    known = relaxed(network, ball(centre, radius, norm, domain), parallel=False)
+    known = relaxed(network, ball(centre, radius, norm, domain))
     for one in network.nodes:
         # Dense rows of this node before it was tightened.
         given = interval_ranges(network, known.region).boxes[one.name]
@@ -141,24 +141,22 @@ def test_windows_give_what_dense_rows_give(name: str, region: str):
         assert bool(((known.boxes[one.name].hi - high).abs() <= scale).all()), one.name
 
 
-@pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_no_input_of_the_region_leaves_a_box(name: str, parallel: bool):
+def test_no_input_of_the_region_leaves_a_box(name: str):
     network = NETWORKS[name]
     centre = normal(9, 3, *network.input_shape).clamp(-1, 1)
     for radius, norm, domain in REGIONS.values():
         radii = torch.tensor([0.0, radius, 10 * radius], dtype=torch.float64)
         region = ball(centre, radii, norm, domain)
-        known = relaxed(network, region, parallel)
+        known = relaxed(network, region)
         holds(known, points(region, 12))
         for name_, given in interval_ranges(network, region).boxes.items():
             assert bool((known.boxes[name_].lo >= given.lo).all())
             assert bool((known.boxes[name_].hi <= given.hi).all())
 
 
-@pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("scale", [1e-150, 1.0, 1e140])
-def test_tiny_and_huge_inputs(scale: float, parallel: bool):
+def test_tiny_and_huge_inputs(scale: float):
     shape = (1, 5, 5)
     network = chain(
         shape,
@@ -169,7 +167,7 @@ def test_tiny_and_huge_inputs(scale: float, parallel: bool):
         Affine(conv(normal(2, 1, 2, 2, 2), (2, 3, 3))),
     )
     region = ball(normal(3, 2, *shape) * scale, 0.3 * scale)
-    known = relaxed(network, region, parallel)
+    known = relaxed(network, region)
     x = points(region, 8)
     for one in x:
         for name, value in network.values(one):
@@ -185,7 +183,7 @@ def test_the_first_layer_is_exact():
     first = conv(weight, shape)
     network = chain(shape, Affine(first, normal(1, *first.out_shape)), act("relu"))
     region = ball(normal(2, 2, *shape), 0.25)
-    known = relaxed(network, region, True)
+    known = relaxed(network, region)
     value = first.apply(region.centre) + normal(1, *first.out_shape)
     spread = 0.25 * weight.flatten(1).norm(dim=1).reshape(-1, 1, 1)
     assert float((known.boxes["n0"].lo - (value - spread)).abs().max()) < 1e-12
@@ -213,7 +211,7 @@ def test_infinite_boxes_are_survived():
         Affine(conv(normal(1, 1, 2, 2, 2), (2, 3, 3))),
     )
     region = ball(normal(2, 1, 1, 4, 4), 0.05)
-    known = relaxed(network, region, False)
+    known = relaxed(network, region)
     assert not any(bool((one.lo.isnan() | one.hi.isnan()).any()) for one in known.boxes.values())
     holds(known, points(region, 8))
     boxes = {**known.boxes, "n0": Interval(torch.full((1, 2, 3, 3), -math.inf), torch.full((1, 2, 3, 3), math.inf))}
@@ -229,7 +227,7 @@ def test_a_box_as_region():
     network = residual(3)
     centre = normal(9, 2, *network.input_shape)
     region = box(centre - 0.01, centre + 0.02)
-    holds(relaxed(network, region, True), points(region, 8))
+    holds(relaxed(network, region), points(region, 8))
 
 
 def test_grids_and_work():

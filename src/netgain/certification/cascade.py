@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Int
@@ -22,8 +21,6 @@ _BLOCK, _PART = 1024, 1 / 16  # most inputs in a block, and most of the work
 _ROUNDS = 5  # of the search for larger radii
 _CLOSE = 0.02  # relative width at which that search ends
 _FIRST = 1e-3  # radius that it begins with where nothing is known
-
-Emit = Callable[[Int[Tensor, " rows"]], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -58,19 +55,15 @@ class Cascade:
     def __call__(
         self,
         standing: Standing,
-        done: Bool[Tensor, " samples"],
         *,
         seconds: float | None = None,
-        emit: Emit = lambda rows: None,
         progress: Progress = silent,
     ) -> bool:
-        """Improve what is known of all inputs that are not done.
+        """Improve what is known of all inputs.
 
         Args:
             standing: what is known; improved in place.
-            done: inputs of earlier runs; blocks of such inputs alone are passed over.
             seconds: for all of it, about; None for a fixed amount of work.
-            emit: called with the inputs of each block when nothing more is tried on them.
             progress: told how many inputs are through, and how fast.
 
         Returns:
@@ -80,7 +73,7 @@ class Cascade:
             CertificateError: if an attack broke what is proved: a defect of netgain.
         """
         began, through = time.monotonic(), 0
-        blocks = [rows for rows in self.blocks() if not bool(done[rows].all())]
+        blocks = self.blocks()
         total = sum(map(len, blocks))
         try:
             for rows in blocks:
@@ -90,7 +83,6 @@ class Cascade:
                     now = time.monotonic()
                     until = now + max(0.0, began + seconds - now) * len(rows) / (total - through)
                 self._block(standing, rows, until)
-                emit(rows)
                 through += len(rows)
             progress(self._words(standing, through, time.monotonic() - began), total, total)
         except KeyboardInterrupt:

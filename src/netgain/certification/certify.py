@@ -143,7 +143,7 @@ def certify_analysed(
         subset=subset,
     )
     left = None if options.seconds is None else max(0.0, options.seconds - (time.monotonic() - began))
-    interrupted = cascade(standing, torch.zeros_like(subset), seconds=left, progress=progress)
+    interrupted = cascade(standing, seconds=left, progress=progress)
     return _result(standing, subset, options, norm, (cut, interrupted))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from netgain.certification.deciders.decider import AbstractDecider, Problem
 from netgain.certification.deciders.intervals import Intervals
-from netgain.certification.deciders.relaxation import Crossing, Relaxation
+from netgain.certification.deciders.relaxation import Relaxation
 from netgain.core.registry import Registry
 from netgain.gain.methods import AUTO, evaluation
 from netgain.network.graph import Elementwise, Network, Vector
@@ -55,7 +55,7 @@ def _margins(problem: Problem) -> float:
 TIERS: Registry[Tier] = Registry("tier")
 for _tier in (
     Tier(decider=Intervals(), work=forward),
-    Tier(decider=Crossing(), work=_margins),
+    Tier(decider=Relaxation(name="one pass", products=0.0), work=_margins),
     Tier(decider=Relaxation(), work=backward),
 ):
     TIERS.register(_tier.name)(_tier)

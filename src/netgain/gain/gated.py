@@ -80,7 +80,7 @@ def factors(ranges: Ranges, row: int, norm: Norm) -> Factors:
     Cost:
         One operator norm a layer, and one of an (outputs x width) matrix a layer.
     """
-    one = _row(ranges, row)
+    one = ranges[row : row + 1]
     network = one.network
     gates = _gates(one)
     matrices = {node.name for node in network.nodes if isinstance(node.kind, Affine)}
@@ -113,18 +113,11 @@ def matrix_norm(derivative: Interval, norm: Norm) -> Enclosure:
         derivative: the interval.
         norm: of inputs and outputs.
     """
-    matrix, error = (part[0].flatten(1) for part in cotangent.centred(derivative))
+    matrix, error = (part[0].flatten(1) for part in derivative.halves())
     if bool(error.isfinite().all()):
         return operator_norm(Dense(matrix, error=error), norm)
     zero = operator_norm(Dense(torch.zeros_like(matrix)), norm)
     return Enclosure(zero.lower, dataclasses.replace(zero.upper, value=math.inf))
-
-
-def _row(ranges: Ranges, row: int) -> Ranges:
-    """The ranges of one region."""
-    only = slice(row, row + 1)
-    boxes = {name: Interval(box.lo[only], box.hi[only]) for name, box in ranges.boxes.items()}
-    return Ranges(ranges.network, ranges.region[only], boxes)
 
 
 def _gates(ranges: Ranges) -> dict[str, Node]:
@@ -143,7 +136,7 @@ def _gated(linear_map: AbstractLinearMap, gate: Node | None, ranges: Ranges) -> 
     """D W, or W where no activation follows."""
     if gate is None:
         return linear_map
-    middle, spread = cotangent.centred(slopes(ranges, gate))
+    middle, spread = slopes(ranges, gate).halves()
     if not bool(spread.isfinite().all()):
         raise NoSoundRuleError(f"{gate.source}: the slope at this input is not bounded")
     return Chain((linear_map, Diagonal(middle[0], gate.shape, spread[0])))
@@ -209,7 +202,7 @@ def _bilinear(
     size = Interval(other.lo[0], other.hi[0])
     if form is Form.PRODUCT:
         return mul_up(float(size.abs().hi.max()), _copies(math.prod(out) // max(1, math.prod(shape)), norm))
-    middle, spread = cotangent.centred(size)
+    middle, spread = size.halves()
     # vec(X Y) is (I (x) Y^T) vec X and (X (x) I) vec Y: one matrix for all rows, or all columns.
     heads, errors = (
         (part.mT if left else part).reshape(-1, *((part.mT if left else part).shape[-2:])) for part in (middle, spread)

@@ -15,7 +15,6 @@ from netgain.gain.gated import Factors, factors, matrix_norm
 from netgain.gain.lipschitz import checked
 from netgain.network.fold import fold
 from netgain.network.graph import Elementwise, Network
-from netgain.propagate.cotangent import centred
 from netgain.propagate.derivative import interval_jacobian, slopes
 from netgain.propagate.ranges import Ranges, interval_ranges
 from netgain.propagate.region import ball
@@ -174,12 +173,12 @@ def jacobian(network: Network, x: Tensor, norm: Norm | str = Norm.L2) -> Jacobia
     network = fold(network)
     ranges = interval_ranges(network, ball(inputs, 0.0, measure))
     found = interval_jacobian(ranges)
-    matrix, error = centred(found)
+    matrix, error = found.halves()
     return Jacobian(
         network=network,
         x=inputs,
         norm=measure,
-        value=centred(ranges.boxes[network.output])[0],
+        value=ranges.boxes[network.output].halves()[0],
         matrix=matrix,
         error=error,
         norms=tuple(_named(matrix_norm(_only(found, row), measure)) for row in range(len(inputs))),

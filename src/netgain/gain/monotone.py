@@ -18,7 +18,6 @@ from netgain.network.fold import fold
 from netgain.network.graph import Network
 from netgain.norms.dense import crude_upper
 from netgain.norms.operator import operator_norm
-from netgain.propagate.cotangent import centred
 from netgain.propagate.derivative import interval_jacobian
 from netgain.propagate.region import Region
 from netgain.propagate.relax import ranges
@@ -148,7 +147,7 @@ def norm_bounds(jacobian: Interval, norm: Norm) -> Float[Tensor, " batch"]:
         jacobian: shape (batch, out, in).
         norm: of inputs and outputs.
     """
-    middle, spread = centred(jacobian)
+    middle, spread = jacobian.halves()
     bounds = [_upper(m, e, norm) for m, e in zip(middle, spread, strict=True)]
     return torch.tensor(bounds, dtype=torch.float64)
 

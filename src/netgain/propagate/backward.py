@@ -28,7 +28,7 @@ _PIECE = 1 << 22
 @torch.no_grad()
 def lower_bounds(
     ranges: Ranges,
-    rows: Float[Tensor, "batch k *shape"],
+    rows: Float[Tensor, "any k *shape"],
     node: str,
     *,
     offsets: Float[Tensor, "batch k"] | None = None,
@@ -80,7 +80,7 @@ def lower_bounds(
 
 
 def bounds(
-    ranges: Ranges, rows: Float[Tensor, "batch k *shape"], node: str, *, slopes: Mapping[str, Slopes] | None = None
+    ranges: Ranges, rows: Float[Tensor, "any k *shape"], node: str, *, slopes: Mapping[str, Slopes] | None = None
 ) -> Interval:
     """Lower and upper bounds of rows . value(node) over each region.
 

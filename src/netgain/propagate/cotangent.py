@@ -62,23 +62,12 @@ def adjoint(linear_map: AbstractLinearMap, x: Interval, *, signed: bool) -> Inte
     if linear_map.moves and linear_map.adjoint_terms == 1:
         moved = Interval(linear_map.adjoint(flat.lo), linear_map.adjoint(flat.hi))
     else:
-        middle, spread = centred(flat)
+        middle, spread = flat.halves()
         value, error = image(linear_map, middle, transposed=True)
         spread = tensor_up(magnitude(linear_map, spread, transposed=True) + error)
         moved = known(Interval(tensor_down(value - spread), tensor_up(value + spread)))
         moved = _signed(linear_map, flat, moved) if signed else moved
     return Interval(moved.lo.unflatten(0, lead), moved.hi.unflatten(0, lead))
-
-
-def centred(x: Interval) -> tuple[Tensor, Tensor]:
-    """A middle and a spread with [middle - spread, middle + spread] around each interval.
-
-    Args:
-        x: the intervals; infinite ends allowed.
-    """
-    middle = torch.where(x.lo == x.hi, x.lo, x.lo / 2 + x.hi / 2).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    spread = torch.maximum(tensor_up(x.hi - middle), tensor_up(middle - x.lo))
-    return middle, torch.where((x.lo == x.hi) & x.lo.isfinite(), 0.0, spread)
 
 
 def product(x: Interval, y: Interval) -> Interval:
@@ -89,7 +78,7 @@ def product(x: Interval, y: Interval) -> Interval:
         y: shape (..., m, p).
     """
     terms = x.lo.shape[-1]
-    (left, wide), (right, broad) = centred(x), centred(y)
+    (left, wide), (right, broad) = x.halves(), y.halves()
     value = left @ right
     reach = tensor_up(right.abs() + broad)
     spread = inflate(wide @ reach, terms) + inflate(left.abs() @ tensor_up(broad + gamma(terms) * right.abs()), terms)

@@ -21,7 +21,7 @@ class Effort:
 
     Attributes:
         functions: entries of one node that are bounded, at most so many for each input.
-        products: multiplications for one node and one input.
+        products: multiplications for one node and one input; 0 for the boxes of interval arithmetic.
     """
 
     functions: int = 1 << 20
@@ -63,7 +63,11 @@ def ranges(network: Network, region: Region, *, effort: Effort = Effort()) -> Ra
         if node.name in readers:
             chosen = _open(box, readers[node.name])
             count = int(chosen.flatten(1).sum(1).max())
-            if 0 < count <= effort.functions and 2 * count * entry_work(known, node.name) <= effort.products:
+            if (
+                effort.products > 0
+                and 0 < count <= effort.functions
+                and (2 * count * entry_work(known, node.name) <= effort.products)
+            ):
                 boxes[node.name] = entry_bounds(known, node.name, chosen)
     return known
 

@@ -13,8 +13,6 @@ from netgain.core.rounding import tensor_down, tensor_up
 from netgain.network.graph import Network
 from netgain.propagate.evaluate import evaluate
 
-__all__ = ["AbstractAttack", "Attacked", "Ball", "inside", "misclassified", "survivors"]
-
 
 class AbstractAttack(abc.ABC):
     """A search for inputs of a ball that are misclassified. Subclasses are final frozen dataclasses.

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from netgain.core.norms import Norm
 from netgain.core.rounding import UNIT_ROUNDOFF, norm_upper, tensor_up
-
-Number = float | Tensor
+from netgain.propagate.region import Number
 
 _NEWTON = 64  # steps on a concave piecewise linear function; a handful are needed
 

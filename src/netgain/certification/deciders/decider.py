@@ -3,14 +3,12 @@
 import abc
 import dataclasses
 import math
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from netgain.core.norms import Norm
-from netgain.core.progress import Progress, silent
 from netgain.network.graph import Network
 from netgain.propagate.region import Number, Region, ball
 
@@ -86,9 +84,13 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractDecider(abc.ABC):
-    """Proves decisions on balls. Final classes are frozen dataclasses with their hyperparameters."""
+    """Proves decisions on balls. Final classes are frozen dataclasses with their hyperparameters.
 
-    name: ClassVar[str]
+    Attributes:
+        name: in the cascade.
+    """
+
+    name: str
 
     @abc.abstractmethod
     def __call__(
@@ -98,7 +100,6 @@ class AbstractDecider(abc.ABC):
         radii: Float[Tensor, " rows"],
         *,
         seconds: float | None = None,
-        progress: Progress = silent,
     ) -> Bool[Tensor, " rows"]:
         """Which decisions are proved.
 
@@ -111,7 +112,6 @@ class AbstractDecider(abc.ABC):
             rows: which inputs; at most about `at_once(problem)`.
             radii: of the ball around each of them.
             seconds: time for the whole call, about; None for a fixed amount of work that gives the same answer again.
-            progress: told about the work.
 
         Raises:
             NoSoundRuleError: if the method does not apply to the network at all.

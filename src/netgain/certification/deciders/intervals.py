@@ -1,14 +1,12 @@
 """Decisions from the ranges of the scores that interval arithmetic gives."""
 
 import dataclasses
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from netgain.certification.deciders.decider import AbstractDecider, Problem
-from netgain.core.progress import Progress, silent
 from netgain.core.rounding import tensor_down
 from netgain.propagate.ranges import interval_ranges
 
@@ -24,7 +22,7 @@ class Intervals(AbstractDecider):
         About five evaluations of the network.
     """
 
-    name: ClassVar[str] = "intervals"
+    name: str = "intervals"
 
     def __call__(
         self,
@@ -33,7 +31,6 @@ class Intervals(AbstractDecider):
         radii: Float[Tensor, " rows"],
         *,
         seconds: float | None = None,
-        progress: Progress = silent,
     ) -> Bool[Tensor, " rows"]:
         """Which decisions are proved; see `AbstractDecider`."""
         ranges = interval_ranges(problem.network, problem.region(rows, radii))

@@ -1,49 +1,14 @@
 """Decisions by backward linear relaxation of the margins."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from netgain.certification.deciders.decider import AbstractDecider, Problem
-from netgain.core.progress import Progress, silent
 from netgain.propagate.backward import lower_bounds
-from netgain.propagate.lines import Slopes
-from netgain.propagate.ranges import Ranges, interval_ranges
+from netgain.propagate.ranges import Ranges
 from netgain.propagate.relax import Effort, ranges
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Crossing(AbstractDecider):
-    """One backward pass of each margin over the boxes of interval arithmetic.
-
-    Guarantee:
-        As `AbstractDecider`.
-
-    Cost:
-        About five evaluations of the network and one transposed evaluation a rival.
-
-    Source:
-        Zhang et al. (2018), Efficient neural network robustness certification with general activation functions, with
-        interval bounds inside: section 3.3.
-    """
-
-    name: ClassVar[str] = "one pass"
-
-    def __call__(
-        self,
-        problem: Problem,
-        rows: Int[Tensor, " rows"],
-        radii: Float[Tensor, " rows"],
-        *,
-        seconds: float | None = None,
-        progress: Progress = silent,
-    ) -> Bool[Tensor, " rows"]:
-        """Which decisions are proved; see `AbstractDecider`."""
-        known = interval_ranges(problem.network, problem.region(rows, radii))
-        return proved(problem, rows, known)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +16,9 @@ class Relaxation(AbstractDecider):
     """Backward passes for the boxes of all units whose shape is open, then for each margin.
 
     Attributes:
+        name: in the cascade.
         products: most multiplications for the boxes of one node and one input; beyond them its box is the interval's.
+            With 0 all boxes are, and one pass of each margin is left.
 
     Guarantee:
         As `AbstractDecider`.
@@ -60,11 +27,12 @@ class Relaxation(AbstractDecider):
         Two transposed evaluations of what is in front of it for each unit with an open shape, and one a rival.
 
     Source:
-        Zhang et al. (2018), Efficient neural network robustness certification with general activation functions.
+        Zhang et al. (2018), Efficient neural network robustness certification with general activation functions; for
+        boxes of interval arithmetic its section 3.3.
     """
 
+    name: str = "relaxation"
     products: float = 2e10
-    name: ClassVar[str] = "relaxation"
 
     def __call__(
         self,
@@ -73,23 +41,19 @@ class Relaxation(AbstractDecider):
         radii: Float[Tensor, " rows"],
         *,
         seconds: float | None = None,
-        progress: Progress = silent,
     ) -> Bool[Tensor, " rows"]:
         """Which decisions are proved; see `AbstractDecider`."""
         region = problem.region(rows, radii)
         return proved(problem, rows, ranges(problem.network, region, effort=Effort(products=self.products)))
 
 
-def proved(
-    problem: Problem, rows: Int[Tensor, " rows"], known: Ranges, slopes: Mapping[str, Slopes] | None = None
-) -> Bool[Tensor, " rows"]:
+def proved(problem: Problem, rows: Int[Tensor, " rows"], known: Ranges) -> Bool[Tensor, " rows"]:
     """Whether each margin exceeds the slack over its region, by one backward pass each.
 
     Args:
         problem: the network and the inputs.
         rows: which inputs.
         known: boxes over their regions.
-        slopes: of the lines of elementwise nodes; None to choose them.
     """
-    least = lower_bounds(known, problem.margins(rows), problem.network.output, slopes=slopes)
+    least = lower_bounds(known, problem.margins(rows), problem.network.output)
     return (least > problem.slack[rows].unsqueeze(1)).all(1)
