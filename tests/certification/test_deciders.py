@@ -84,3 +84,26 @@ def test_slack_is_exceeded_strictly(decider):
     rows, radius = torch.arange(1), torch.zeros(1, dtype=torch.float64)
     assert bool(decider(problem(network, inputs, slack=1.99), rows, radius).all())
     assert not bool(decider(problem(network, inputs, slack=2.0), rows, radius).any())
+
+
+@pytest.mark.parametrize("decider", [one for one in DECIDERS if one.name != "intervals"], ids=lambda one: one.name)
+@pytest.mark.parametrize("norm", list(Norm))
+def test_a_millionth_more_than_the_exact_radius_is_not_proved(decider, norm):
+    weight = normal(1, 3, 4)
+    network, inputs = chain((4,), linear(weight, normal(2, 3))), normal(3, 30, 4)
+    one, rows = problem(network, inputs, norm), torch.arange(30)
+    margins = one.margins(rows) @ weight
+    apart = (one.margins(rows) * network(inputs).unsqueeze(1)).sum(2)
+    exact = (apart / norm.dual.of(margins.flatten(0, 1)).reshape(apart.shape)).amin(1)
+    assert bool(decider(one, rows, exact * (1 - 1e-6)).all())
+    assert not bool(decider(one, rows, exact * (1 + 1e-6)).any())
+
+
+def test_intervals_are_exact_for_a_single_score():
+    weight = normal(1, 1, 4)
+    network, inputs = chain((4,), linear(weight)), normal(3, 30, 4)
+    one, rows = problem(network, inputs, Norm.LINF), torch.arange(30)
+    exact = network(inputs)[:, 0].abs() / weight.abs().sum()
+    decider = TIERS["intervals"].decider
+    assert bool(decider(one, rows, exact * (1 - 1e-6)).all())
+    assert not bool(decider(one, rows, exact * (1 + 1e-6)).any())

@@ -136,6 +136,62 @@ def test_linear_networks_are_exact():
         assert bool((found.hi >= exact + reach - 1e-14).all())
 
 
+def test_interval_ends_are_attained_at_corners():
+    weight, bias = normal(1, 4, 3), normal(2, 4)
+    network = chain((3,), linear(weight, bias), act("tanh"))
+    centre = normal(3, 5, 3)
+    found = interval_ranges(network, ball(centre, 0.7, "linf"))
+    for sign, box_, value in (
+        (1.0, found.boxes["n0"].hi, lambda x: x),
+        (-1.0, found.boxes["n0"].lo, lambda x: x),
+        (1.0, found.boxes["n1"].hi, torch.tanh),
+        (-1.0, found.boxes["n1"].lo, torch.tanh),
+    ):
+        exact = value(centre @ weight.T + bias + sign * 0.7 * weight.abs().sum(1))
+        assert bool((sign * (box_ - exact) >= -1e-13 * exact.abs()).all())
+        assert torch.allclose(box_, exact, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "abs"])
+def test_one_unit_is_exact_where_its_line_touches(name):
+    # Where the line above is the chord of a convex piece, the least value of -phi over the interval is at an end of it.
+    network = chain((1,), linear(torch.tensor([[2.0]]).double()), act(name))
+    region = box(torch.tensor([[-1.5]]), torch.tensor([[-0.25 if name in {"tanh", "sigmoid"} else 1.0]]))
+    ends = network(torch.stack([region.low[0], region.high[0]]))
+    least = lower_bounds(ranges(network, region), -torch.ones(1, 1, 1).double(), network.output)
+    assert -float(ends.max()) * (1 + 1e-12) - 1e-12 <= float(least) <= -float(ends.max()) + 1e-13
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_support_of_a_ball_in_a_domain_is_exact(norm):
+    # Room 0.1 above in the first two entries, none limited in the others.
+    centre = torch.tensor([[0.9, 0.9, 0.5, 0.5]] * 2, dtype=torch.float64)
+    region = ball(centre, 0.3, norm, (0.0, 1.0))
+    rows = torch.tensor([[[3.0, 2.0, 1.0, 1.0]]] * 2, dtype=torch.float64)
+    room = 1.0 - 0.9
+    step = {
+        Norm.LINF: [room, room, 0.3, 0.3],
+        Norm.L1: [room, room, 0.3 - 2 * room, 0.0],
+        Norm.L2: [room, room, *[((0.09 - 2 * room**2) / 2) ** 0.5] * 2],
+    }[norm]
+    exact = float(rows[0, 0] @ torch.tensor(step, dtype=torch.float64))
+    assert torch.allclose(region.greatest(rows), torch.full((2, 1), exact, dtype=torch.float64), rtol=1e-9)
+    assert bool((region.greatest(rows) >= exact * (1 - 1e-14)).all())
+    shared = float(region.greatest(rows[:1]).min())  # one row for all regions: the split is a coarser one
+    assert exact * (1 - 1e-14) <= shared <= exact * 1.1
+    corner = ball(centre, 10.0, norm, (0.0, 1.0)).greatest(rows)
+    assert torch.allclose(corner, torch.full((2, 1), 5 * room + 1.0, dtype=torch.float64), rtol=1e-12)
+    assert bool((corner >= (5 * room + 1.0) * (1 - 1e-14)).all())
+
+
+def test_rows_may_be_shared_by_all_regions():
+    network = chain((3,), linear(normal(1, 6, 3), normal(2, 6)), act("relu"), linear(normal(3, 2, 6)))
+    known = ranges(network, ball(normal(4, 3, 3), 0.8))
+    rows = normal(9, 1, 5, 2)
+    shared, own = (lower_bounds(known, one, network.output) for one in (rows, rows.expand(3, 5, 2)))
+    assert torch.allclose(shared, own, rtol=1e-12, atol=1e-12)
+
+
 def test_a_ball_cut_by_a_domain_is_tighter_than_both():
     network = chain((4,), linear(torch.ones(1, 4, dtype=torch.float64)))
     centre = torch.full((1, 4), 0.9, dtype=torch.float64)

@@ -172,3 +172,24 @@ def test_what_has_no_rule_is_refused_by_name():
     network = chain((3,), Vector(Softmax((3,), 0)))
     with pytest.raises(NoSoundRuleError, match=r"net\.n0"):
         interval_jacobian(interval_ranges(network, ball(torch.zeros(1, 3), 1.0)))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_ends_at_kinks_are_those_of_the_best_slopes(signed: bool):
+    # sum of v_i relu(w_i x) around 0: any slopes in [0, 1] are hulls of generalized derivatives.
+    inner, outer = normal(1, 7, 1), normal(2, 1, 7)
+    network = chain((1,), linear(inner), act("relu"), linear(outer))
+    found = interval_jacobian(interval_ranges(network, ball(torch.zeros(1, 1), 1.0)), signed=signed)
+    parts = outer[0] * inner[:, 0]
+    low, high = float(parts.clamp_max(0.0).sum()), float(parts.clamp_min(0.0).sum())
+    assert low * (1 + 1e-12) <= float(found.lo) <= low * (1 - 1e-15)
+    assert high * (1 - 1e-15) <= float(found.hi) <= high * (1 + 1e-12)
+
+
+def test_a_matrix_product_with_a_known_factor_is_exact():
+    low, right = normal(1, 3, 4), normal(2, 4, 5)
+    found = cotangent.product(Interval(low, low + 0.5), Interval.exactly(right))
+    reach = right.clamp_min(0.0).sum(0) / 2, right.clamp_max(0.0).sum(0) / 2
+    for end, exact, sign in ((found.hi, low @ right + reach[0], 1.0), (found.lo, low @ right + reach[1], -1.0)):
+        assert bool((sign * (end - exact) >= -1e-14).all())
+        assert torch.allclose(end, exact, rtol=1e-12, atol=1e-12)

@@ -171,3 +171,41 @@ def test_local_gain_is_far_below_the_global_one_where_that_is_loose(function, no
     point = Interval(x - 1e-9, x + 1e-9)
     sharp = matrix_norm(jacobian(function, x[0]), norm)
     assert sharp <= float(function.local_gain(point, norm)) <= 3 * sharp
+
+
+def test_layer_norm_of_two_entries_is_exact():
+    # Of (a, b) with d = (a - b) / 2 it is d / sqrt(d^2 + eps) and its negative: extreme at corners.
+    box = Interval(tensor(0.0, -1.0), tensor(2.0, 0.5))
+    image = LayerNorm((2,), 1, 0.3).range(box)
+    most, least = 1.5 / math.sqrt(1.5**2 + 0.3), -0.25 / math.sqrt(0.25**2 + 0.3)
+    assert float(image.hi[0, 0]) >= most * (1 - 1e-14)
+    assert float(image.lo[0, 0]) <= least * (1 - 1e-14)
+    assert float(image.lo[0, 1]) <= -most * (1 - 1e-14)
+    assert float(image.hi[0, 0]) <= most * (1 + 0.2)
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_local_gains_are_attained_by_two_entries(norm):
+    # p = (1 + t) / 2: softmax has 2 p (1 - p) in every norm, greatest at equal entries.
+    for low, high, exact in ((1.0, 3.0, None), (-1.0, 2.0, 0.5)):
+        p = 1 / (1 + math.exp(-low))
+        truth = 2 * p * (1 - p) if exact is None else exact
+        found = float(Softmax((2,), 0).local_gain(Interval(tensor(low, 0.0), tensor(high, 0.0)), norm))
+        assert truth * (1 - 1e-14) <= found <= truth * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (LayerNorm((2,), 1, 0.5), tensor(0.4, 0.4)),
+        (RMSNorm((2,), 1, 0.5), tensor(0.0, 0.0)),
+        (Normalize((2,), 0), tensor(0.3, -0.4)),
+        (LogSoftmax((2,), 0), tensor(0.2, -0.7)),
+    ],
+    ids=lambda one: label(one) if hasattr(one, "in_shape") else "",
+)
+def test_local_gains_in_l2_are_attained_at_a_point(function, x):
+    sharp = matrix_norm(jacobian(function, x[0]), Norm.L2)
+    found = float(function.local_gain(Interval(x, x), Norm.L2))
+    assert sharp * (1 - 1e-12) <= found
+    assert found <= sharp * (1 + 1e-9) or isinstance(function, LogSoftmax)
