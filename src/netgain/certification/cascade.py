@@ -5,7 +5,7 @@ import math
 import time
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
 from netgain.certification.attacks.attack import AbstractAttack, survivors
@@ -16,20 +16,32 @@ from netgain.certification.tiers import Tier
 from netgain.core.errors import CertificateError, NoSoundRuleError
 from netgain.core.progress import Progress, silent
 
-_CHEAP, _DEAR, _SEARCH = 1e12, 1e12, 5e11  # multiplications for all inputs where no time is given
-_BLOCK, _PART = 1024, 1 / 16  # most inputs in a block, and most of the work
+_CHEAP, _DEAR, _SEARCH = 1e11, 1e11, 5e10  # multiplications of a tier, and of the search, where no time is given
 _ROUNDS = 5  # of the search for larger radii
 _CLOSE = 0.02  # relative width at which that search ends
 _FIRST = 1e-3  # radius that it begins with where nothing is known
 
 
+@dataclasses.dataclass
+class _Limit:
+    """What is left for one tier.
+
+    Attributes:
+        until: when it ends, by `time.monotonic`; None for no limit of time.
+        work: multiplications; counts only without a limit of time.
+    """
+
+    until: float | None
+    work: float
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Cascade:
-    """Decides inputs block by block: for each epsilon cheap tiers, then the attack, then dear tiers; then a search.
+    """Decides inputs: for each epsilon cheap tiers, then the attack, then dear tiers; then a search.
 
     A tier that fails on an input at one radius is not asked about larger ones. Inputs that an attack broke at an
     epsilon are not tried there again. In the time or work left each radius is bisected between what is proved and what
-    failed. Without a time limit the work is fixed, and a block gives the same result whenever it is run.
+    failed. Without a time limit the work is fixed.
 
     Attributes:
         problem: the network and the inputs.
@@ -37,6 +49,7 @@ class Cascade:
         epsilon: radii of interest, in increasing order.
         attack: the other side; None for none.
         subset: on which inputs the attack is reported; there it is run on proved inputs too.
+        progress: told what is tried, and how far it is.
     """
 
     problem: Problem
@@ -44,27 +57,14 @@ class Cascade:
     epsilon: tuple[float, ...]
     attack: AbstractAttack | None
     subset: Bool[Tensor, " samples"]
+    progress: Progress = silent
 
-    def blocks(self) -> tuple[Int[Tensor, " rows"], ...]:
-        """The inputs in blocks, the same for the same network and number of inputs."""
-        count = len(self.problem.inputs)
-        one = max((tier.work(self.problem) for tier in self.tiers), default=1.0)
-        size = min(_BLOCK, max(16, int(_DEAR * _PART / one)))
-        return torch.arange(count).split(size)
-
-    def __call__(
-        self,
-        standing: Standing,
-        *,
-        seconds: float | None = None,
-        progress: Progress = silent,
-    ) -> bool:
+    def __call__(self, standing: Standing, *, seconds: float | None = None) -> bool:
         """Improve what is known of all inputs.
 
         Args:
             standing: what is known; improved in place.
             seconds: for all of it, about; None for a fixed amount of work.
-            progress: told how many inputs are through, and how fast.
 
         Returns:
             Whether Ctrl-C ended it.
@@ -72,51 +72,30 @@ class Cascade:
         Raises:
             CertificateError: if an attack broke what is proved: a defect of netgain.
         """
-        began, through = time.monotonic(), 0
-        blocks = self.blocks()
-        total = sum(map(len, blocks))
+        until = None if seconds is None else time.monotonic() + seconds
         try:
-            for rows in blocks:
-                progress(self._words(standing, through, time.monotonic() - began), through, total)
-                until = None
-                if seconds is not None:
-                    now = time.monotonic()
-                    until = now + max(0.0, began + seconds - now) * len(rows) / (total - through)
-                self._block(standing, rows, until)
-                through += len(rows)
-            progress(self._words(standing, through, time.monotonic() - began), total, total)
+            self._all(standing, until)
         except KeyboardInterrupt:
             return True
         return False
 
-    def _words(self, standing: Standing, through: int, seconds: float) -> str:
-        """How it goes, for a progress line."""
-        if not through:
-            return "deciding inputs"
-        share = f"{through / max(seconds, 1e-9):.3g} inputs/s"
-        if self.epsilon:
-            count = int((standing.worth & (standing.radii >= self.epsilon[0])).sum())
-            share += f", {count} certified at {self.epsilon[0]:g}"
-        return f"deciding inputs: {share}"
-
-    def _block(self, standing: Standing, rows: Tensor, until: float | None) -> None:
-        """All that is tried on one block."""
-        part = len(rows) / len(self.problem.inputs)
+    def _all(self, standing: Standing, until: float | None) -> None:
+        """All that is tried."""
+        rows = torch.arange(len(self.problem.inputs))
         cheap = [tier for tier in self.tiers if not tier.dear]
         dear = [tier for tier in self.tiers if tier.dear]
         for tier in cheap:
-            self._targets(standing, tier, rows, (_portion(until, len(self.tiers)), part * _CHEAP))
+            self._targets(standing, tier, rows, _Limit(_portion(until, len(self.tiers)), _CHEAP))
         self._attack(standing, rows)
         for place, tier in enumerate(dear):
-            self._targets(standing, tier, rows, (_portion(until, len(dear) - place + 1), part * _DEAR))
-        if self.tiers:
-            # Without a time limit one cheap tier searches; with one each has its turn while time is left.
-            searching = self.tiers if until is not None else cheap[-1:]
-            for place, tier in enumerate(searching):
-                self._search(standing, tier, rows, (_portion(until, len(searching) - place), part * _SEARCH))
+            self._targets(standing, tier, rows, _Limit(_portion(until, len(dear) - place + 1), _DEAR))
+        # Without a time limit one cheap tier searches; with one each has its turn while time is left.
+        searching = list(self.tiers) if until is not None else cheap[-1:]
+        for place, tier in enumerate(searching):
+            self._search(standing, tier, rows, _Limit(_portion(until, len(searching) - place), _SEARCH))
         self._check(standing, rows)
 
-    def _targets(self, standing: Standing, tier: Tier, rows: Tensor, limit: tuple[float | None, float]) -> None:
+    def _targets(self, standing: Standing, tier: Tier, rows: Tensor, limit: _Limit) -> None:
         """One tier on each input at the least epsilon that is open there, then at the next where it succeeds."""
         if not self.epsilon:
             return
@@ -132,7 +111,7 @@ class Cascade:
                 return
             open_ = open_[self._try(standing, tier, (open_, goal), limit)]
 
-    def _search(self, standing: Standing, tier: Tier, rows: Tensor, limit: tuple[float | None, float]) -> None:
+    def _search(self, standing: Standing, tier: Tier, rows: Tensor, limit: _Limit) -> None:
         """Bisection of each radius between what is proved and what is broken or failed."""
         rows = rows[standing.worth[rows]]
         high = standing.broken[rows].clone()
@@ -149,38 +128,38 @@ class Cascade:
             high[chosen[~proved]] = goal[chosen[~proved]]
 
     def _try(
-        self, standing: Standing, tier: Tier, asked: tuple[Tensor, Tensor], limit: tuple[float | None, float]
+        self, standing: Standing, tier: Tier, asked: tuple[Tensor, Tensor], limit: _Limit
     ) -> Bool[Tensor, " rows"]:
         """One tier on some inputs, each at its radius; which were proved. A limit of work leaves out the last ones."""
-        (rows, goal), (until, share) = asked, limit
+        (rows, goal), one = asked, tier.work(self.problem)
         proved, work = torch.zeros(len(rows), dtype=torch.bool), standing.works[tier.name]
-        if work.note:
-            return proved
         order = torch.argsort((~self.subset[rows]).long(), stable=True)  # both sides are compared on the subset
-        if until is None:
-            kept = max(1, int(share / tier.work(self.problem)))
+        if limit.until is None:
+            kept = min(len(order), int(limit.work / one))
             work.left_out.update(rows[order[kept:]].tolist())
-            order = order[:kept]
+            limit.work, order = limit.work - kept * one, order[:kept]
+        if work.note or not len(order):
+            return proved
         with Clock(work):
+            through, what = 0, f"deciding inputs by {tier.name}"
             for chunk in order.split(at_once(self.problem)):
-                left = None if until is None else until - time.monotonic()
+                self.progress(what, through, len(order))
+                left = None if limit.until is None else limit.until - time.monotonic()
                 if left is not None and left <= 0:
                     work.left_out.update(rows[chunk].tolist())
                     continue
-                seconds = None if left is None else left * len(chunk) / len(order)
+                seconds = None if left is None else left * len(chunk) / (len(order) - through)
                 try:
-                    proved[chunk] = self._ask(tier, rows[chunk], goal[chunk], seconds)
+                    proved[chunk] = tier.decider(self.problem, rows[chunk], goal[chunk], seconds=seconds)
                 except NoSoundRuleError as error:
                     work.note = error.detail
                     return proved
+                through += len(chunk)
                 work.tried.update(rows[chunk].tolist())
                 found = chunk[proved[chunk]]
                 standing.proved(tier.name, rows[found], goal[found])
+            self.progress(what, len(order), len(order))
         return proved
-
-    def _ask(self, tier: Tier, rows: Tensor, radii: Tensor, seconds: float | None) -> Bool[Tensor, " rows"]:
-        """The decider's answer."""
-        return tier.decider(self.problem, rows, radii, seconds=seconds)
 
     def _attack(self, standing: Standing, rows: Tensor) -> None:
         """The attack at each epsilon: on the subset, and on all inputs that dear tiers would be tried on."""
@@ -194,7 +173,7 @@ class Cascade:
                 continue
             ball = Ball(self.problem.norm, epsilon, self.problem.domain)
             inputs, labels = self.problem.inputs[chosen], standing.labels[chosen]
-            alive = survivors(self.attack, self.problem.network, inputs, labels, ball)
+            alive = survivors(self.attack, self.problem.network, inputs, labels, ball, self.progress)
             standing.broke(chosen[~alive], epsilon)
         self._check(standing, rows)
 

@@ -141,9 +141,10 @@ def certify_analysed(
         epsilon=tuple(sorted(set(options.epsilon))),
         attack=options.attack if options.epsilon else None,
         subset=subset,
+        progress=progress,
     )
     left = None if options.seconds is None else max(0.0, options.seconds - (time.monotonic() - began))
-    interrupted = cascade(standing, seconds=left, progress=progress)
+    interrupted = cascade(standing, seconds=left)
     return _result(standing, subset, options, norm, (cut, interrupted))
 
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 
 from netgain.certification.deciders.decider import AbstractDecider, Problem
-from netgain.certification.deciders.intervals import Intervals
 from netgain.certification.deciders.relaxation import Relaxation
 from netgain.core.registry import Registry
 from netgain.gain.methods import AUTO, evaluation
@@ -32,14 +31,9 @@ class Tier:
         return self.decider.name
 
 
-def forward(problem: Problem) -> float:
-    """Multiplications of interval arithmetic."""
-    return 5.0 * evaluation(problem.network)
-
-
 def backward(problem: Problem) -> float:
-    """Multiplications of a backward pass from each unit, on average through half the network, and from the scores."""
-    return (_units(problem.network) / 2 + problem.rivals) * evaluation(problem.network)
+    """Multiplications of two passes from each unit, on average through half the network, and of one a rival."""
+    return (_units(problem.network) + problem.rivals) * evaluation(problem.network)
 
 
 def _units(network: Network) -> int:
@@ -54,7 +48,6 @@ def _margins(problem: Problem) -> float:
 
 TIERS: Registry[Tier] = Registry("tier")
 for _tier in (
-    Tier(decider=Intervals(), work=forward),
     Tier(decider=Relaxation(name="one pass", products=0.0), work=_margins),
     Tier(decider=Relaxation(), work=backward),
 ):
